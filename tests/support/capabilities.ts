@@ -1,0 +1,54 @@
+/** What tests need beside Deno: a test without it is skipped, and its name says why. */
+
+/** Something that a machine may lack. */
+export interface Capability {
+  readonly present: boolean;
+  /** Added to the name of a test that is skipped for the lack of it. */
+  readonly reason: string;
+}
+
+/** A /dev/kvm that may be opened. */
+export const KVM: Capability = { present: opens("/dev/kvm"), reason: "no /dev/kvm that may be opened" };
+
+/** A program on the path. @param debianPackage where it comes from */
+export function program(name: string, debianPackage: string): Capability {
+  const present = (Deno.env.get("PATH") ?? "").split(":").some((directory) => exists(`${directory}/${name}`));
+  return { present, reason: `${name} is not installed (Debian: ${debianPackage})` };
+}
+
+/** A file, such as a header. */
+export function file(path: string, debianPackage: string): Capability {
+  return { present: exists(path), reason: `${path} is missing (Debian: ${debianPackage})` };
+}
+
+/** Defines a test that needs `capabilities`; without one it is skipped, for the first one's reason. */
+export function testWith(
+  capabilities: readonly Capability[],
+  name: string,
+  body: (context: Deno.TestContext) => void | Promise<void>,
+): void {
+  const missing = capabilities.find(({ present }) => !present);
+  Deno.test({
+    name: missing === undefined ? name : `${name} (skipped: ${missing.reason})`,
+    ignore: missing !== undefined,
+    fn: body,
+  });
+}
+
+function exists(path: string): boolean {
+  try {
+    Deno.statSync(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function opens(path: string): boolean {
+  try {
+    Deno.openSync(path, { read: true, write: true }).close();
+    return true;
+  } catch {
+    return false;
+  }
+}
