@@ -1,0 +1,87 @@
+/** The system calls, by FFI through our own machine code: a result below zero is -errno. Nothing is checked here. */
+
+import { NATIVE_OBJECT } from "./native.ts";
+
+const call = "xl_syscall";
+
+/** One symbol a line: xl_syscall's first parameter is the number, the rest are the call's own. */
+const SYMBOLS = {
+  // KVM_RUN and the other ioctls of the exit path
+  xl_run: { parameters: ["i32", "pointer"], result: "i32" }, // vcpu_fd, clock
+  xl_idle_run: { parameters: ["i32", "pointer"], result: "i32" }, // vcpu_fd, clock
+  xl_ioctl: { parameters: ["i32", "u32", "buffer"], result: "i32" }, // fd, request, argument
+  xl_ioctl_value: { parameters: ["i32", "u32", "u32"], result: "i32" }, // fd, request, argument
+  xl_clock: { parameters: [], result: "f64" },
+  xl_pause: { parameters: [], result: "void" },
+  // waiting and waking
+  read: { name: call, parameters: ["i32", "i32", "buffer", "u64"], result: "i32" }, // fd, buf, count
+  write: { name: call, parameters: ["i32", "i32", "buffer", "u64"], result: "i32" }, // fd, buf, count
+  ppoll: { name: call, parameters: ["i32", "buffer", "u64", "buffer", "pointer", "u64"], result: "i32" }, // fds, n, timeout, mask, size
+  futex: { name: call, parameters: ["i32", "pointer", "i32", "u32", "pointer", "pointer", "u32"], result: "i32" }, // word, op, value, timeout, word2, value3
+  tgkill: { name: call, parameters: ["i32", "i32", "i32", "i32"], result: "i32" }, // tgid, tid, signal
+  // the rest is set-up and teardown
+  none: { name: call, parameters: ["i32"], result: "i32" },
+  number: { name: call, parameters: ["i32", "i32"], result: "i32" }, // close, ...
+  numbers: { name: call, parameters: ["i32", "i32", "i32", "i32"], result: "i32" }, // fcntl, ...
+  path: { name: call, parameters: ["i32", "i32", "buffer", "i32", "i32"], result: "i32" }, // openat: directory, path, flags, mode
+  name: { name: call, parameters: ["i32", "buffer", "u32"], result: "i32" }, // memfd_create: name, flags; pipe2: fds, flags
+  offset: { name: call, parameters: ["i32", "i32", "i64"], result: "i32" }, // ftruncate: fd, length
+  mmap: { name: call, parameters: ["i32", "u64", "u64", "i32", "i32", "i32", "i64"], result: "i64" }, // address, size, protection, flags, fd, offset
+  range: { name: call, parameters: ["i32", "u64", "u64", "i32"], result: "i32" }, // munmap, madvise: address, size, advice
+  sigaction: { name: call, parameters: ["i32", "i32", "buffer", "pointer", "u64"], result: "i32" }, // signal, new, old, mask size
+} as const;
+
+/** Blobs of which only the address matters. */
+const ADDRESSES = { xl_handler: { type: "pointer" }, xl_restorer: { type: "pointer" } } as const;
+
+function open() {
+  const libc = Deno.dlopen("libc.so.6", {
+    memfd_create: { parameters: ["buffer", "u32"], result: "i32" },
+    write: { parameters: ["i32", "buffer", "usize"], result: "isize" },
+    close: { parameters: ["i32"], result: "i32" },
+  });
+  const object = Uint8Array.from(atob(NATIVE_OBJECT), (character) => character.charCodeAt(0));
+  const file = libc.symbols.memfd_create(new TextEncoder().encode("xenolith-native\0"), 1 /* MFD_CLOEXEC */);
+  const written = file < 0 ? -1 : Number(libc.symbols.write(file, object, BigInt(object.length)));
+  if (written !== object.length) throw new Error("the machine code of src/linux could not be written to a memfd");
+  const library = Deno.dlopen(`/proc/self/fd/${file}`, { ...SYMBOLS, ...ADDRESSES });
+  libc.symbols.close(file);
+  libc.close();
+  return library.symbols;
+}
+
+const symbols = open();
+
+/** The exit path: nothing between the caller and the machine code (native.asm says what each does). */
+export const run = symbols.xl_run, idleRun = symbols.xl_idle_run, clock = symbols.xl_clock, pause = symbols.xl_pause;
+export const ioctl = symbols.xl_ioctl, ioctlValue = symbols.xl_ioctl_value;
+
+/** Addresses of machine code that the kernel calls. */
+export const handler = symbols.xl_handler, restorer = symbols.xl_restorer;
+
+type Buffer = BufferSource | null;
+type Pointer = Deno.PointerValue;
+
+// The system calls under their own names; each line is number and arguments in the kernel's order.
+export const read = (fd: number, buffer: Buffer, size: bigint): number => symbols.read(0, fd, buffer, size);
+export const write = (fd: number, buffer: Buffer, size: bigint): number => symbols.write(1, fd, buffer, size);
+export const close = (fd: number): number => symbols.number(3, fd);
+export const mmap = (at: bigint, size: bigint, protection: number, flags: number, fd: number, offset: bigint): bigint =>
+  symbols.mmap(9, at, size, protection, flags, fd, offset);
+export const munmap = (at: bigint, size: bigint): number => symbols.range(11, at, size, 0);
+export const sigaction = (signal: number, action: Buffer): number => symbols.sigaction(13, signal, action, null, 8n);
+export const madvise = (at: bigint, size: bigint, advice: number): number => symbols.range(28, at, size, advice);
+export const getpid = (): number => symbols.none(39);
+export const fcntl = (fd: number, command: number, value: number): number => symbols.numbers(72, fd, command, value);
+export const ftruncate = (fd: number, size: bigint): number => symbols.offset(77, fd, size);
+export const gettid = (): number => symbols.none(186);
+export const futex = (word: Pointer, operation: number, value: number): number =>
+  symbols.futex(202, word, operation, value, null, null, 0);
+export const tgkill = (pid: number, tid: number, signal: number): number => symbols.tgkill(234, pid, tid, signal);
+export const openat = (directory: number, path: Buffer, flags: number): number =>
+  symbols.path(257, directory, path, flags, 0);
+export const ppoll = (set: Buffer, count: bigint, timeout: Buffer): number =>
+  symbols.ppoll(271, set, count, timeout, null, 8n);
+export const eventfd2 = (initial: number, flags: number): number => symbols.numbers(290, initial, flags, 0);
+export const pipe2 = (pair: Buffer, flags: number): number => symbols.name(293, pair, flags);
+export const memfdCreate = (name: Buffer, flags: number): number => symbols.name(319, name, flags);

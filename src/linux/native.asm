@@ -1,0 +1,191 @@
+; The machine code that TypeScript cannot be: system calls that return -errno, and the signal handler.
+; This file is a whole ELF shared object; `nasm -f bin` writes it and `deno task native` turns it into native.ts.
+; Two loadable segments: the dynamic section must be writable (glibc relocates it in place), code must not be.
+
+bits 64
+org 0
+
+%define PAGE 4096
+
+ehdr:
+        db 0x7f, "ELF", 2, 1, 1, 0
+        times 8 db 0
+        dw 3, 62                        ; ET_DYN, EM_X86_64
+        dd 1
+        dq 0, phdrs - ehdr, 0           ; entry, program headers, section headers
+        dd 0
+        dw 64, 56, 4, 0, 0, 0
+
+phdrs:
+        dd 1, 6                         ; PT_LOAD, RW
+        dq 0, 0, 0, data_end - ehdr, data_end - ehdr, PAGE
+        dd 1, 5                         ; PT_LOAD, R-X
+        dq text - ehdr, text - ehdr, text - ehdr, text_end - text, text_end - text, PAGE
+        dd 2, 6                         ; PT_DYNAMIC
+        dq dynamic - ehdr, dynamic - ehdr, dynamic - ehdr, dynamic_end - dynamic, dynamic_end - dynamic, 8
+        dd 0x6474e551, 6                ; PT_GNU_STACK: without it glibc makes every stack executable
+        dq 0, 0, 0, 0, 0, 16
+
+%macro symbol 1
+        dd name_%1 - strings
+        db 0x12, 0                      ; STB_GLOBAL, STT_FUNC
+        dw 1                            ; any defined section
+        dq xl_%1, 0
+%endmacro
+
+align 8
+symbols:
+        times 24 db 0
+        symbol syscall
+        symbol ioctl
+        symbol ioctl_value
+        symbol run
+        symbol idle_run
+        symbol clock
+        symbol pause
+        symbol handler
+        symbol restorer
+symbol_count equ ($ - symbols) / 24
+
+strings:
+        db 0
+name_syscall:  db "xl_syscall", 0
+name_ioctl:    db "xl_ioctl", 0
+name_ioctl_value: db "xl_ioctl_value", 0
+name_run:      db "xl_run", 0
+name_idle_run: db "xl_idle_run", 0
+name_clock:    db "xl_clock", 0
+name_pause:    db "xl_pause", 0
+name_handler:  db "xl_handler", 0
+name_restorer: db "xl_restorer", 0
+strings_end:
+
+align 8
+hash:                                   ; one bucket whose chain holds every symbol
+        dd 1, symbol_count, 1
+        dd 0
+%assign i 2
+%rep symbol_count - 2
+        dd i
+%assign i i + 1
+%endrep
+        dd 0
+
+align 8
+dynamic:
+        dq 4, hash                      ; DT_HASH
+        dq 5, strings                   ; DT_STRTAB
+        dq 6, symbols                   ; DT_SYMTAB
+        dq 10, strings_end - strings    ; DT_STRSZ
+        dq 11, 24                       ; DT_SYMENT
+        dq 0, 0
+dynamic_end:
+data_end:
+
+align PAGE
+text:
+
+; long xl_syscall(int nr, long a, long b, long c, long d, long e, long f): any system call, -errno on failure.
+align 16
+xl_syscall:
+        mov eax, edi
+        mov rdi, rsi
+        mov rsi, rdx
+        mov rdx, rcx
+        mov r10, r8
+        mov r8, r9
+        mov r9, [rsp + 8]
+        syscall
+        ret
+
+; int xl_ioctl_value(int fd, unsigned request, unsigned argument). A 32-bit parameter leaves the upper half of its
+; register undefined (System V ABI), and ioctl's argument is 64 bits wide: it is extended here.
+align 16
+xl_ioctl_value:
+        mov edx, edx
+; int xl_ioctl(int fd, unsigned request, void *argument)
+xl_ioctl:
+        mov eax, 16
+        syscall
+        ret
+
+; int xl_run(int vcpu_fd, struct clock *clock): KVM_RUN, and the time-stamp ticks spent in it and outside it.
+; clock: 0 ticks in the guest, 8 ticks outside, 16 time stamp at the last return (0: never returned).
+align 16
+xl_run:
+        push rbx
+        mov rbx, rsi
+        mov edi, edi
+        rdtsc
+        shl rdx, 32
+        or rax, rdx
+        mov rcx, [rbx + 16]
+        test rcx, rcx
+        jz .first
+        mov rdx, rax
+        sub rdx, rcx
+        add [rbx + 8], rdx
+.first: mov [rbx + 16], rax
+        mov esi, 0xae80                 ; KVM_RUN
+        xor edx, edx
+        mov eax, 16
+        syscall
+        mov ecx, eax
+        rdtsc
+        shl rdx, 32
+        or rax, rdx
+        mov rdx, rax
+        sub rdx, [rbx + 16]
+        add [rbx], rdx
+        mov [rbx + 16], rax
+        mov eax, ecx
+        pop rbx
+        ret
+
+; int xl_idle_run(int vcpu_fd, struct clock *clock): xl_run without the guest; measures our own share of an exit.
+align 16
+xl_idle_run:
+        rdtsc
+        shl rdx, 32
+        or rax, rdx
+        mov rdx, rax
+        sub rdx, [rsi + 16]
+        add [rsi + 8], rdx
+        mov [rsi + 16], rax
+        rdtsc
+        shl rdx, 32
+        or rax, rdx
+        mov rdx, rax
+        sub rdx, [rsi + 16]
+        add [rsi], rdx
+        mov [rsi + 16], rax
+        xor eax, eax
+        ret
+
+; double xl_clock(void): the time-stamp counter, exact up to 2^53 ticks (a month at 3 GHz).
+align 16
+xl_clock:
+        rdtsc
+        shl rdx, 32
+        or rax, rdx
+        cvtsi2sd xmm0, rax
+        ret
+
+; void xl_pause(void): tells the processor that this is a spinning wait.
+align 16
+xl_pause:
+        pause
+        ret
+
+; void xl_handler(int): the kick's signal handler. It only returns: what counts is that KVM_RUN was left.
+align 16
+xl_handler:
+        ret
+
+; The return from a signal handler (SA_RESTORER): rt_sigreturn.
+align 16
+xl_restorer:
+        mov eax, 15
+        syscall
+align 16
+text_end:
