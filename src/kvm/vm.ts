@@ -1,0 +1,88 @@
+/** One KVM virtual machine: its memory slots, interrupt controllers and vCPUs. */
+
+import { Descriptor } from "../linux/descriptor.ts";
+import * as abi from "./abi.ts";
+import { KVM } from "./abi.ts";
+import { Vcpu } from "./vcpu.ts";
+
+/** Where Intel hosts keep three pages of a real-mode TSS and one of identity page tables: below the BIOS, above RAM. */
+const TSS_ADDRESS = 0xfffb_d000, IDENTITY_MAP_ADDRESS = 0xfffb_c000n;
+
+/** A VM descriptor, one method an ioctl. Every method throws LinuxError. */
+export class Vm implements Disposable {
+  readonly #irqLevel = new Uint32Array(abi.SIZE.kvm_irq_level / 4);
+
+  constructor(readonly descriptor: Descriptor, private readonly runPageBytes: number) {}
+
+  /** KVM_CREATE_VCPU. @param id the local APIC id */
+  createVcpu(id: number): Vcpu {
+    const number = this.descriptor.ioctlValue(KVM.CREATE_VCPU, "KVM_CREATE_VCPU", id);
+    return Vcpu.adopt(new Descriptor(number, `vCPU ${id}`), this.runPageBytes);
+  }
+
+  /**
+   * KVM_SET_USER_MEMORY_REGION: guest-physical [address, address + sizeBytes) is the memory at `host`.
+   * @param sizeBytes 0 deletes the slot
+   */
+  setMemoryRegion(slot: number, address: number, sizeBytes: number, host: bigint): void {
+    const region = new DataView(new ArrayBuffer(abi.SIZE.kvm_userspace_memory_region));
+    region.setUint32(abi.MEMORY_REGION.slot, slot, true);
+    region.setBigUint64(abi.MEMORY_REGION.guest_phys_addr, BigInt(address), true);
+    region.setBigUint64(abi.MEMORY_REGION.memory_size, BigInt(sizeBytes), true);
+    region.setBigUint64(abi.MEMORY_REGION.userspace_addr, host, true);
+    this.descriptor.ioctl(KVM.SET_USER_MEMORY_REGION, "KVM_SET_USER_MEMORY_REGION", region);
+  }
+
+  /** KVM_CREATE_IRQCHIP and KVM_CREATE_PIT2: both PICs, the I/O APIC, a local APIC a vCPU, the PIT and port 0x61. */
+  createInterruptControllers(): void {
+    this.descriptor.ioctlValue(KVM.SET_TSS_ADDR, "KVM_SET_TSS_ADDR", TSS_ADDRESS);
+    const identityMap = new BigUint64Array([IDENTITY_MAP_ADDRESS]);
+    this.descriptor.ioctl(KVM.SET_IDENTITY_MAP_ADDR, "KVM_SET_IDENTITY_MAP_ADDR", identityMap);
+    this.descriptor.ioctlValue(KVM.CREATE_IRQCHIP, "KVM_CREATE_IRQCHIP", 0);
+    const pit = new Uint32Array(abi.SIZE.kvm_pit_config / 4);
+    pit[0] = abi.PIT_SPEAKER_DUMMY;
+    this.descriptor.ioctl(KVM.CREATE_PIT2, "KVM_CREATE_PIT2", pit);
+  }
+
+  /**
+   * KVM_SET_GSI_ROUTING: GSIs 0-15 to the PICs as on a PC, and each GSI to the I/O APIC pin of its number, but GSI 0
+   * to `pitPin` (whose own GSI then has no line).
+   */
+  routeInterrupts(ioApicPins: number, pitPin: number): void {
+    const routes: [gsi: number, chip: number, pin: number][] = [];
+    for (let gsi = 0; gsi < ioApicPins; gsi++) {
+      if (gsi < 16) routes.push([gsi, gsi < 8 ? abi.CHIP_PIC_MASTER : abi.CHIP_PIC_SLAVE, gsi & 7]);
+      if (gsi !== pitPin) routes.push([gsi, abi.CHIP_IOAPIC, gsi === 0 ? pitPin : gsi]);
+    }
+    const size = abi.SIZE.kvm_irq_routing + routes.length * abi.SIZE.kvm_irq_routing_entry;
+    const table = new DataView(new ArrayBuffer(size));
+    table.setUint32(abi.IRQ_ROUTING.nr, routes.length, true);
+    routes.forEach(([gsi, chip, pin], index) => {
+      const entry = abi.IRQ_ROUTING.entries + index * abi.SIZE.kvm_irq_routing_entry;
+      table.setUint32(entry + abi.IRQ_ROUTING_ENTRY.gsi, gsi, true);
+      table.setUint32(entry + abi.IRQ_ROUTING_ENTRY.type, abi.ROUTING_IRQCHIP, true);
+      table.setUint32(entry + abi.IRQ_ROUTING_ENTRY.irqchip, chip, true);
+      table.setUint32(entry + abi.IRQ_ROUTING_ENTRY.pin, pin, true);
+    });
+    this.descriptor.ioctl(KVM.SET_GSI_ROUTING, "KVM_SET_GSI_ROUTING", table);
+  }
+
+  /** KVM_IRQ_LINE: the level of one GSI; allocates nothing. */
+  setIrqLevel(gsi: number, level: boolean): void {
+    this.#irqLevel[abi.IRQ_LEVEL.irq / 4] = gsi;
+    this.#irqLevel[abi.IRQ_LEVEL.level / 4] = level ? 1 : 0;
+    this.descriptor.ioctl(KVM.IRQ_LINE, "KVM_IRQ_LINE", this.#irqLevel);
+  }
+
+  /** KVM_ENABLE_CAP, with one argument. */
+  enableCapability(capability: number, argument: bigint): void {
+    const request = new DataView(new ArrayBuffer(abi.SIZE.kvm_enable_cap));
+    request.setUint32(abi.ENABLE_CAP.cap, capability, true);
+    request.setBigUint64(abi.ENABLE_CAP.args, argument, true);
+    this.descriptor.ioctl(KVM.ENABLE_CAP, "KVM_ENABLE_CAP", request);
+  }
+
+  [Symbol.dispose](): void {
+    this.descriptor[Symbol.dispose]();
+  }
+}
