@@ -1,0 +1,152 @@
+/** Banks: the machine's memory. A bank is one sealed memory file, mapped once and whole (the directmap). */
+
+import { Mapping, viewAt } from "../linux/mapping.ts";
+import { MemoryFile } from "../linux/memory_file.ts";
+import { type Mfn, PAGE_SIZE, roundUp, SUPERPAGE_FRAMES } from "./address.ts";
+import { FrameTable } from "./frame_table.ts";
+
+/** Machine memory is exhausted: too many banks, or more frames than mfns can number. */
+export class MachineMemoryError extends Error {
+  static {
+    this.prototype.name = "MachineMemoryError";
+  }
+}
+
+/** An mfn has 28 bits in a p2m entry: 1 TiB of machine memory. */
+export const MAX_MFN = 2 ** 28;
+
+const MAX_BANKS = 256;
+/** A bank in the shared table, as doubles (addresses have 47 bits): first mfn, frames (0: free), directmap address. */
+const FIRST_MFN = 0, FRAMES = 1, DIRECTMAP = 2, FIELDS = 4;
+
+/** Size of the shared table of banks. */
+export const BANK_TABLE_BYTES = MAX_BANKS * FIELDS * 8;
+
+/** Contiguous machine frames with one owner. Disposing it gives the memory back, references or not. */
+export class Bank implements Disposable {
+  /** @param firstMfn aligned to a superpage */
+  constructor(
+    readonly file: MemoryFile,
+    readonly directmap: Mapping,
+    readonly frameTable: FrameTable,
+    private readonly frameTableMemory: Mapping,
+    readonly firstMfn: Mfn,
+    readonly frames: number,
+    /** The domain whose memory it is. */
+    readonly owner: number,
+    private readonly release: (bank: Bank) => void,
+  ) {}
+
+  [Symbol.dispose](): void {
+    this.release(this);
+    this.frameTableMemory[Symbol.dispose]();
+    this.directmap[Symbol.dispose]();
+    this.file[Symbol.dispose]();
+  }
+}
+
+/** Allocates banks. There is one a process, or one a VM that shares with nobody. */
+export class MachineMemory implements Disposable {
+  readonly #table = Mapping.anonymous(roundUp(BANK_TABLE_BYTES, PAGE_SIZE), "table of banks");
+  readonly #entries = new Float64Array(this.#table.buffer);
+  readonly #banks = new Set<Bank>();
+
+  /** Where other isolates find the table: see {@linkcode BankViews}. */
+  get tableAddress(): bigint {
+    return this.#table.address;
+  }
+
+  /** Banks in use. */
+  get banks(): number {
+    return this.#banks.size;
+  }
+
+  /** References that anybody holds to frames of any bank. */
+  get references(): number {
+    let sum = 0;
+    for (const bank of this.#banks) sum += bank.frameTable.references;
+    return sum;
+  }
+
+  /** New zeroed memory. @param name for /proc/PID/maps. @throws {LinuxError} @throws {MachineMemoryError} */
+  allocate(name: string, frames: number, owner: number): Bank {
+    const slot = this.#freeSlot();
+    const firstMfn = this.#freeRun(frames);
+    using stack = new DisposableStack();
+    const file = stack.use(MemoryFile.create(name, frames * PAGE_SIZE));
+    const directmap = stack.use(Mapping.file(file, frames * PAGE_SIZE));
+    const tableBytes = roundUp(FrameTable.sizeBytes(frames), PAGE_SIZE);
+    const tableMemory = stack.use(Mapping.anonymous(tableBytes, "frame table"));
+    const table = new FrameTable(tableMemory.buffer, firstMfn, frames);
+    const bank = new Bank(file, directmap, table, tableMemory, firstMfn, frames, owner, (gone) => {
+      this.#entries[slot * FIELDS + FRAMES] = 0;
+      this.#banks.delete(gone);
+    });
+    this.#entries[slot * FIELDS + FIRST_MFN] = firstMfn;
+    this.#entries[slot * FIELDS + DIRECTMAP] = Number(directmap.address);
+    this.#entries[slot * FIELDS + FRAMES] = frames;
+    this.#banks.add(bank);
+    stack.move();
+    return bank;
+  }
+
+  #freeSlot(): number {
+    for (let slot = 0; slot < MAX_BANKS; slot++) if (this.#entries[slot * FIELDS + FRAMES] === 0) return slot;
+    throw new MachineMemoryError(`more than ${MAX_BANKS} banks of machine memory`);
+  }
+
+  /** The lowest superpage-aligned run of unused mfns; mfn 0 stays unused, as a frame that is never anybody's. */
+  #freeRun(frames: number): Mfn {
+    let first = SUPERPAGE_FRAMES;
+    for (const bank of [...this.#banks].sort((one, other) => one.firstMfn - other.firstMfn)) {
+      if (first + frames <= bank.firstMfn) break;
+      first = roundUp(bank.firstMfn + bank.frames, SUPERPAGE_FRAMES);
+    }
+    if (first + frames <= MAX_MFN) return first as Mfn;
+    throw new MachineMemoryError(`${frames} frames are more than what is left of ${MAX_MFN} machine frames`);
+  }
+
+  [Symbol.dispose](): void {
+    for (const bank of [...this.#banks]) bank[Symbol.dispose]();
+    this.#table[Symbol.dispose]();
+  }
+}
+
+/** The directmap of every bank as one isolate sees it: views are made at a bank's first use and kept. */
+export class BankViews {
+  readonly #table: Float64Array;
+  readonly #views: (Uint8Array | undefined)[] = [];
+  readonly #viewed = new Float64Array(MAX_BANKS);
+
+  /** @param tableAddress {@linkcode MachineMemory.tableAddress} */
+  constructor(tableAddress: bigint) {
+    this.#table = new Float64Array(viewAt(tableAddress, BANK_TABLE_BYTES));
+  }
+
+  /** The index of the bank that holds `mfn`, or -1. */
+  find(mfn: number): number {
+    for (let bank = 0; bank < MAX_BANKS; bank++) {
+      const offset = mfn - this.#table[bank * FIELDS + FIRST_MFN];
+      if (offset >= 0 && offset < this.#table[bank * FIELDS + FRAMES]) return bank;
+    }
+    return -1;
+  }
+
+  /** The whole directmap of a bank. */
+  bytes(bank: number): Uint8Array {
+    const address = this.#table[bank * FIELDS + DIRECTMAP];
+    const sizeBytes = this.#table[bank * FIELDS + FRAMES] * PAGE_SIZE;
+    let view = this.#views[bank];
+    if (view === undefined || this.#viewed[bank] !== address || view.length !== sizeBytes) {
+      view = new Uint8Array(viewAt(BigInt(address), sizeBytes));
+      this.#views[bank] = view;
+      this.#viewed[bank] = address;
+    }
+    return view;
+  }
+
+  /** Where a frame of `bank` begins in {@linkcode bytes}. */
+  offset(bank: number, mfn: number): number {
+    return (mfn - this.#table[bank * FIELDS + FIRST_MFN]) * PAGE_SIZE;
+  }
+}

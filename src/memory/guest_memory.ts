@@ -1,0 +1,76 @@
+/** Access to a guest's memory by guest-physical address, through the p2m and the directmap. */
+
+import { PAGE_SIZE } from "./address.ts";
+import type { BankViews } from "./bank.ts";
+import { type P2m, P2M_TYPE, p2mMfn, p2mType } from "./p2m.ts";
+
+/** A guest-physical range that is not (wholly) the guest's memory. */
+export class GuestAddressError extends Error {
+  static {
+    this.prototype.name = "GuestAddressError";
+  }
+
+  constructor(readonly address: number, readonly sizeBytes: number, why: string) {
+    super(`guest-physical 0x${address.toString(16)} + ${sizeBytes}: ${why}`);
+  }
+}
+
+/** Reads and writes the memory of one domain. Whatever address a guest gives, the worst is a GuestAddressError. */
+export class GuestMemory {
+  constructor(private readonly p2m: P2m, private readonly banks: BankViews) {}
+
+  /** Fills `target` from the guest's memory. @throws {GuestAddressError} before anything was copied */
+  read(address: number, target: Uint8Array): void {
+    this.#require(address, target.length, false);
+    this.#walk(address, target.length, (frame, at) => target.set(frame, at));
+  }
+
+  /** Stores `source` in the guest's memory. @throws {GuestAddressError} before anything was copied */
+  write(address: number, source: Uint8Array): void {
+    this.#require(address, source.length, true);
+    this.#walk(address, source.length, (frame, at) => frame.set(source.subarray(at, at + frame.length)));
+  }
+
+  /** Whether all of [address, address + sizeBytes) is the guest's memory. */
+  contains(address: number, sizeBytes: number): boolean {
+    return this.#firstProblem(address, sizeBytes, false) === null;
+  }
+
+  #require(address: number, sizeBytes: number, writing: boolean): void {
+    const problem = this.#firstProblem(address, sizeBytes, writing);
+    if (problem !== null) throw new GuestAddressError(address, sizeBytes, problem);
+  }
+
+  #firstProblem(address: number, sizeBytes: number, writing: boolean): string | null {
+    if (!Number.isSafeInteger(address) || address < 0 || !Number.isSafeInteger(address + sizeBytes)) {
+      return "no guest-physical address";
+    }
+    const end = Math.ceil((address + sizeBytes) / PAGE_SIZE);
+    for (let gfn = Math.floor(address / PAGE_SIZE); gfn < end; gfn++) {
+      const type = p2mType(this.p2m.lookup(gfn));
+      if (type === P2M_TYPE.RAM_RO && !writing) continue;
+      if (type !== P2M_TYPE.RAM_RW) return `gfn 0x${gfn.toString(16)} is no ${writing ? "writable " : ""}memory`;
+    }
+    return null;
+  }
+
+  /** Calls `visit` with each longest run of memory that is contiguous in one bank, and its offset in the range. */
+  #walk(address: number, sizeBytes: number, visit: (run: Uint8Array, at: number) => void): void {
+    for (let done = 0; done < sizeBytes;) {
+      const gfn = Math.floor((address + done) / PAGE_SIZE);
+      const mfn = p2mMfn(this.p2m.lookup(gfn));
+      const bank = this.banks.find(mfn);
+      if (bank < 0) throw new GuestAddressError(address, sizeBytes, `mfn 0x${mfn.toString(16)} is in no bank`);
+      const inPage = (address + done) - gfn * PAGE_SIZE;
+      let size = PAGE_SIZE - inPage;
+      for (let next = 1; done + size < sizeBytes; next++, size += PAGE_SIZE) {
+        const entry = p2mMfn(this.p2m.lookup(gfn + next));
+        if (entry !== mfn + next || this.banks.find(entry) !== bank) break;
+      }
+      size = Math.min(size, sizeBytes - done);
+      const start = this.banks.offset(bank, mfn) + inPage;
+      visit(this.banks.bytes(bank).subarray(start, start + size), done);
+      done += size;
+    }
+  }
+}

@@ -1,0 +1,104 @@
+/** The p2m: which machine frame stands behind each guest frame. One table of truth a domain, in shared memory. */
+
+import { Mapping, viewAt } from "../linux/mapping.ts";
+import { type Gfn, PAGE_SIZE, SUPERPAGE_FRAMES } from "./address.ts";
+
+/** Types of a p2m entry, with Xen's numbers (xen/arch/x86/include/asm/p2m.h, p2m_type_t). */
+export const P2M_TYPE = { RAM_RW: 0, INVALID: 1, RAM_RO: 3, MMIO_DM: 4 } as const;
+export type P2mType = (typeof P2M_TYPE)[keyof typeof P2M_TYPE];
+
+/** Bits of a guest-physical address that the p2m covers: 2 TiB. */
+export const P2M_ADDRESS_BITS = 41;
+
+const GFNS = 2 ** P2M_ADDRESS_BITS / PAGE_SIZE;
+const SUPERPAGES = GFNS / SUPERPAGE_FRAMES;
+const P2M_BYTES = (SUPERPAGES + GFNS) * 4;
+
+/**
+ * An entry is an mfn of 28 bits below a type of 4 bits. The type is stored with its lowest bit flipped, so that a word
+ * of zero - memory that nobody has touched - reads as type invalid.
+ */
+const TYPE_SHIFT = 28, MFN_MASK = 2 ** TYPE_SHIFT - 1;
+
+/** In the table of superpages: the 512 entries stand each for itself in the table of frames. */
+const SPLIT = 0xffff_ffff;
+
+/** An entry's type. */
+export function p2mType(entry: number): P2mType {
+  return ((entry >>> TYPE_SHIFT) ^ 1) as P2mType;
+}
+
+/** An entry's machine frame. */
+export function p2mMfn(entry: number): number {
+  return entry & MFN_MASK;
+}
+
+/** The entry of a gfn that is not mapped. */
+export const P2M_INVALID = 0;
+
+/** A domain's p2m as any isolate of the process sees it. Changes are made under the domain's p2m lock. */
+export class P2m {
+  readonly #superpages: Uint32Array;
+  readonly #frames: Uint32Array;
+
+  /** @param address the address of {@linkcode p2mMemory} */
+  constructor(address: bigint) {
+    const memory = viewAt(address, P2M_BYTES);
+    this.#superpages = new Uint32Array(memory, 0, SUPERPAGES);
+    this.#frames = new Uint32Array(memory, SUPERPAGES * 4, GFNS);
+  }
+
+  /** The entry of any number taken as gfn: {@linkcode P2M_INVALID} for what is outside the p2m, too. */
+  lookup(gfn: number): number {
+    if (!(gfn >= 0 && gfn < GFNS)) return P2M_INVALID;
+    const superpage = Math.floor(gfn / SUPERPAGE_FRAMES);
+    const entry = this.#superpages[superpage];
+    if (entry === SPLIT) return this.#frames[gfn];
+    return entry === P2M_INVALID ? P2M_INVALID : entry + (gfn - superpage * SUPERPAGE_FRAMES);
+  }
+
+  /** Maps `count` guest frames from `gfn` to machine frames from `mfn`. @throws {RangeError} outside the p2m */
+  map(gfn: Gfn, mfn: number, count: number, type: P2mType): void {
+    this.#set(gfn, count, (((type ^ 1) << TYPE_SHIFT) | mfn) >>> 0);
+  }
+
+  /** Takes `count` guest frames from `gfn` out of the p2m. @throws {RangeError} outside the p2m */
+  unmap(gfn: Gfn, count: number): void {
+    this.#set(gfn, count, P2M_INVALID);
+  }
+
+  /** Sets entries; `first` counts up with the gfns unless it is invalid. Whole aligned superpages stay whole. */
+  #set(gfn: number, count: number, first: number): void {
+    if (!(gfn >= 0 && count >= 0 && gfn + count <= GFNS)) {
+      throw new RangeError(`gfns 0x${gfn.toString(16)} + 0x${count.toString(16)} are outside the p2m`);
+    }
+    const step = first === P2M_INVALID ? 0 : 1;
+    for (let done = 0; done < count;) {
+      const at = gfn + done, superpage = Math.floor(at / SUPERPAGE_FRAMES);
+      const offset = at - superpage * SUPERPAGE_FRAMES;
+      const size = Math.min(SUPERPAGE_FRAMES - offset, count - done);
+      const entry = first + done * step;
+      if (size === SUPERPAGE_FRAMES) {
+        this.#superpages[superpage] = entry;
+      } else {
+        this.#split(superpage);
+        for (let index = 0; index < size; index++) this.#frames[at + index] = entry + index * step;
+      }
+      done += size;
+    }
+  }
+
+  #split(superpage: number): void {
+    const entry = this.#superpages[superpage];
+    if (entry === SPLIT) return;
+    const step = entry === P2M_INVALID ? 0 : 1;
+    const start = superpage * SUPERPAGE_FRAMES;
+    for (let index = 0; index < SUPERPAGE_FRAMES; index++) this.#frames[start + index] = entry + index * step;
+    this.#superpages[superpage] = SPLIT;
+  }
+}
+
+/** Memory for a domain's p2m: address space for every gfn, pages only where something is mapped. @throws {LinuxError} */
+export function p2mMemory(): Mapping {
+  return Mapping.anonymous(P2M_BYTES, "p2m");
+}
