@@ -1,0 +1,24 @@
+/**
+ * Writing device models: a module whose default export takes the {@linkcode DeviceModelHost}, claims its ranges and
+ * returns. It may be asynchronous; the guest starts when it is done.
+ *
+ * @example A port that counts its reads
+ * ```ts
+ * import type { DeviceModelHost } from "xenolith/dm";
+ *
+ * export default function counter(host: DeviceModelHost): void {
+ *   const state = host.state(4);
+ *   host.mapPorts(0x510, 4, {
+ *     read() {
+ *       state.setUint32(0, state.getUint32(0) + 1);
+ *       return state.getUint32(0);
+ *     },
+ *     write() {},
+ *   });
+ * }
+ * ```
+ *
+ * @module
+ */
+
+export type { DeviceModelHost, RangeHandler, ShutdownReason, Watch } from "./host.ts";
