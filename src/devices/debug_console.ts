@@ -1,0 +1,13 @@
+/** Bochs' debug console: the simplest way for a guest to print. */
+
+import type { DeviceModelHost } from "../dm/host.ts";
+import type { Console } from "./console.ts";
+import { DEBUG_CONSOLE } from "./platform_map.ts";
+
+/** A byte written is printed; a read answers the port's own number, by which a guest knows that it is there. */
+export function debugConsole(host: DeviceModelHost, console: Console): void {
+  host.mapPorts(DEBUG_CONSOLE.port, 1, {
+    read: () => DEBUG_CONSOLE.port,
+    write: (_offset, _size, value) => console.put(value),
+  });
+}

@@ -1,0 +1,36 @@
+/** The built-in platform model: the devices of a small PC, put together. */
+
+import type { DeviceModelHost } from "../dm/host.ts";
+import { Cmos, type CmosOptions } from "./cmos.ts";
+import { Console, type ConsoleOptions, type DescriptorCalls } from "./console.ts";
+import { debugConsole } from "./debug_console.ts";
+import { DESCRIPTOR_CALLS } from "./descriptor_calls.ts";
+import { KeyboardController } from "./keyboard_controller.ts";
+import { post } from "./post.ts";
+import { resetRegister, sleepRegisters } from "./sleep_reset.ts";
+import { Uart } from "./uart.ts";
+
+/** What the platform depends on. Plain data: it travels to the model's Worker. */
+export interface PlatformConfiguration extends CmosOptions {
+  readonly console: ConsoleOptions;
+}
+
+/**
+ * Claims the platform's ports. The devices take their state in this order: it must stay the same from one generation of
+ * the model to the next.
+ */
+export default function platform(
+  host: DeviceModelHost,
+  configuration: PlatformConfiguration,
+  calls: DescriptorCalls = DESCRIPTOR_CALLS,
+  now: () => number = Date.now,
+): void {
+  const console = new Console(host, calls, configuration.console);
+  new Uart(host, console);
+  debugConsole(host, console);
+  new KeyboardController(host);
+  new Cmos(host, configuration, now);
+  post(host);
+  sleepRegisters(host);
+  resetRegister(host);
+}

@@ -1,0 +1,32 @@
+/** Where the built-in platform model's registers are: what the devices claim and the firmware tables announce. */
+
+/** 16550A UART: eight ports from 0x3f8 on ISA interrupt 4, as on every PC. */
+export const COM1 = { port: 0x3f8, ports: 8, irq: 4 } as const;
+
+/** Bochs' and Xen's debug console: a byte written is printed; a read answers 0xe9, so that guests can probe it. */
+export const DEBUG_CONSOLE = { port: 0xe9 } as const;
+
+/** 8042 keyboard controller: data and command/status. Only its reset line has a use here. */
+export const KEYBOARD_CONTROLLER = { data: 0x60, command: 0x64 } as const;
+
+/** MC146818 clock: index and data. */
+export const CMOS = { index: 0x70, data: 0x71 } as const;
+
+/** POST code: written by firmware and by delay loops. */
+export const POST = { port: 0x80 } as const;
+
+/**
+ * ACPI sleep registers of a hardware-reduced platform (ACPI 6.5, 4.8.3.7). The control register stands at the upper
+ * byte of 0x604 and S5's type is 0, so the PM1a write that small kernels know from QEMU (0x2000 to 0x604) means the same.
+ */
+export const SLEEP = { port: 0x604, ports: 4, control: 0x605, status: 0x606, s5Type: 0 } as const;
+
+/** Reset control register (0xcf9 as on Intel's chip sets): writing bit 2 resets the machine. */
+export const RESET = { port: 0xcf9, value: 0x06 } as const;
+
+/** The in-kernel interrupt controllers' windows and the identity of the one I/O APIC. */
+export const LOCAL_APIC = { address: 0xfee0_0000, sizeBytes: 0x10_0000 } as const;
+export const IO_APIC = { address: 0xfec0_0000, sizeBytes: 0x1000, pins: 24 } as const;
+
+/** ISA interrupt 0 (the PIT) arrives at I/O APIC pin 2, as on every PC; all others at the pin of their number. */
+export const PIT_IO_APIC_PIN = 2;
