@@ -1,0 +1,22 @@
+/**
+ * Xenolith: a type-2 hypervisor that drives /dev/kvm and speaks Xen's interfaces.
+ *
+ * @module
+ */
+
+export { type Machine, startMachine } from "./src/machine/machine.ts";
+export {
+  type CarrierKind,
+  type FileSource,
+  type MachineOptions,
+  type ModelOptions,
+  type ModuleOptions,
+  UsageError,
+} from "./src/machine/options.ts";
+export type { VcpuState } from "./src/domain/control_block.ts";
+export type { Outcome, OutcomeKind } from "./src/domain/outcome.ts";
+export type { Statistics } from "./src/domain/statistics.ts";
+export type { ConsoleOptions } from "./src/devices/console.ts";
+export { ImageError } from "./src/boot/plan.ts";
+export { KvmUnavailable } from "./src/kvm/kvm.ts";
+export { LinuxError } from "./src/linux/linux_error.ts";

@@ -1,0 +1,159 @@
+/** The command line of `run` and `doctor`. */
+
+import { parseArgs } from "@std/cli";
+import { type CarrierKind, type MachineOptions, type ModuleOptions, UsageError } from "../machine/options.ts";
+
+/** What `run` was asked for. */
+export interface RunArguments {
+  readonly images: readonly string[];
+  /** All but the image. */
+  readonly machine: Omit<MachineOptions, "image">;
+  readonly timeoutMs: number | undefined;
+  readonly reboot: boolean;
+  readonly stats: boolean;
+  /** A path, or "-" for the last line of stderr. */
+  readonly json: string | undefined;
+  /** Path of the control socket. */
+  readonly control: string | undefined;
+}
+
+/** The options of `run`, and what `--help` says of them. */
+export const RUN_HELP = `usage: run [options] IMAGE...
+
+Boots each IMAGE in turn; its console is stdin and stdout. Ctrl-] leaves an interactive run.
+
+  --memory SIZE      RAM, such as 64M or 2G (64M)
+  --vcpus N          virtual processors (1)
+  --cmdline STRING   the guest's command line
+  --initrd FILE      initial RAM disk
+  --module FILE      a boot module; "FILE ARGUMENTS" gives it a command line; may be repeated
+  --timeout SECONDS  end the run after so long, with status 124
+  --carrier KIND     what runs the vCPUs: auto, worker (auto)
+  --reboot           boot again when the guest asks for a reset
+  --stats            say on stderr what was counted
+  --json FILE        write a report; - is the last line of stderr
+  --control SOCKET   take commands at a Unix socket (docs/control-protocol.md)
+
+Exit status: 0 powered off; 1-63 the guest's own; 64 bad usage or image; 66 reset; 67 left; 69 the host cannot;
+70 our fault; 124 time-out; 125 guest crashed; 129, 130, 141, 143 SIGHUP, SIGINT, closed stdout, SIGTERM.`;
+
+const STRINGS = ["memory", "vcpus", "cmdline", "initrd", "module", "timeout", "carrier", "json", "control"] as const;
+const BOOLEANS = ["reboot", "stats", "help"] as const;
+
+/** Parses the arguments after "run". @returns undefined for --help. @throws {UsageError} */
+export function parseRun(args: string[]): RunArguments | undefined {
+  const { options, positional } = parse(args, STRINGS, BOOLEANS);
+  if (options.help) return undefined;
+  if (positional.length === 0) throw new UsageError("no image given; --help says how");
+  return {
+    images: positional,
+    machine: {
+      ...(given(options, "memory") && { memory: single(options, "memory") }),
+      ...(given(options, "vcpus") && { vcpus: integer(options, "vcpus") }),
+      ...(given(options, "cmdline") && { cmdline: single(options, "cmdline") }),
+      ...(given(options, "initrd") && { initrd: single(options, "initrd") }),
+      modules: options.module.map(moduleArgument),
+      carrier: carrier(given(options, "carrier") ? single(options, "carrier") : "auto"),
+    },
+    timeoutMs: given(options, "timeout") ? seconds(options) * 1000 : undefined,
+    reboot: options.reboot,
+    stats: options.stats,
+    json: given(options, "json") ? single(options, "json") : undefined,
+    control: given(options, "control") ? single(options, "control") : undefined,
+  };
+}
+
+/** What `doctor` was asked for. */
+export interface DoctorArguments {
+  readonly image: string | undefined;
+  readonly machine: Omit<MachineOptions, "image">;
+  readonly json: boolean;
+}
+
+/** What `doctor --help` says. */
+export const DOCTOR_HELP = `usage: doctor [options] [IMAGE]
+
+Without IMAGE: what this host offers. With one: what it is and how it would be loaded.
+
+  --memory SIZE, --vcpus N, --cmdline STRING, --initrd FILE, --module FILE   as for run
+  --json             one JSON object on stdout`;
+
+/** Parses the arguments after "doctor". @returns undefined for --help. @throws {UsageError} */
+export function parseDoctor(args: string[]): DoctorArguments | undefined {
+  const strings = ["memory", "vcpus", "cmdline", "initrd", "module"] as const;
+  const { options, positional } = parse(args, strings, ["json", "help"] as const);
+  if (options.help) return undefined;
+  if (positional.length > 1) throw new UsageError(`doctor takes one image, not ${positional.length}`);
+  return {
+    image: positional[0],
+    machine: {
+      ...(given(options, "memory") && { memory: single(options, "memory") }),
+      ...(given(options, "vcpus") && { vcpus: integer(options, "vcpus") }),
+      ...(given(options, "cmdline") && { cmdline: single(options, "cmdline") }),
+      ...(given(options, "initrd") && { initrd: single(options, "initrd") }),
+      modules: options.module.map(moduleArgument),
+    },
+    json: options.json,
+  };
+}
+
+type Options<S extends string, B extends string> = Record<S, string[]> & Record<B, boolean>;
+
+/** Every string option is collected, so that one given twice can be refused where it makes no sense. */
+function parse<S extends string, B extends string>(args: string[], strings: readonly S[], booleans: readonly B[]) {
+  const parsed = parseArgs(joined(args, strings), {
+    string: [...strings, "_"],
+    boolean: booleans,
+    collect: strings,
+    unknown: (argument: string, key?: string) => {
+      if (key !== undefined) throw new UsageError(`unknown option ${argument}; --help lists them`);
+    },
+  });
+  return { options: parsed as unknown as Options<S, B>, positional: parsed._.map(String) };
+}
+
+/** A value option takes the next argument, whatever it looks like, as getopt_long(3) does: `--json -`. */
+function joined(args: readonly string[], strings: readonly string[]): string[] {
+  const result: string[] = [];
+  for (let index = 0; index < args.length; index++) {
+    if (args[index] === "--") return [...result, ...args.slice(index)];
+    const takesNext = strings.some((name) => args[index] === `--${name}`) && index + 1 < args.length;
+    result.push(takesNext ? `${args[index]}=${args[++index]}` : args[index]);
+  }
+  return result;
+}
+
+function given<S extends string>(options: Record<S, string[]>, name: S): boolean {
+  return options[name].length > 0;
+}
+
+function single<S extends string>(options: Record<S, string[]>, name: S): string {
+  const values = options[name];
+  if (values.length > 1) throw new UsageError(`--${name} given ${values.length} times`);
+  if (values[0] === "" && name !== "cmdline") throw new UsageError(`--${name} needs a value`);
+  return values[0];
+}
+
+function integer<S extends string>(options: Record<S, string[]>, name: S): number {
+  const text = single(options, name);
+  if (!/^\d{1,9}$/.test(text)) throw new UsageError(`${name} ${text}: not a whole number from 1 on`);
+  return Number(text);
+}
+
+function seconds(options: Record<"timeout", string[]>): number {
+  const text = single(options, "timeout"), value = Number(text);
+  if (/^\d+(\.\d+)?$/.test(text) && value > 0 && value <= 2_000_000) return value;
+  throw new UsageError(`timeout ${text}: not a number of seconds above 0 and up to 2000000`);
+}
+
+function carrier(name: string): CarrierKind {
+  if (name === "auto" || name === "worker") return name;
+  throw new UsageError(`carrier ${name}: not one of auto, worker`);
+}
+
+/** GRUB's way to write a module: the file, a space, its command line. */
+function moduleArgument(text: string): ModuleOptions {
+  if (text === "") throw new UsageError("--module needs a value");
+  const space = text.indexOf(" ");
+  return space < 0 ? { file: text } : { file: text.slice(0, space), cmdline: text.slice(space + 1) };
+}

@@ -1,0 +1,83 @@
+/** `doctor`: what this host offers, or what an image is and how it would be loaded. */
+
+import { CAP } from "../kvm/abi.ts";
+import { Kvm } from "../kvm/kvm.ts";
+import { describeImage, formatDescription } from "../boot/describe.ts";
+import { STATUS } from "../domain/outcome.ts";
+import { bootRequest } from "../machine/machine.ts";
+import { DOCTOR_HELP, type DoctorArguments, parseDoctor } from "./arguments.ts";
+import { describeFailure, statusOf } from "./failure.ts";
+
+/** Capabilities that Xenolith cannot do without, and what for. */
+const REQUIRED = {
+  USER_MEMORY: "guest memory",
+  IRQCHIP: "interrupt controllers",
+  PIT2: "the PIT",
+  IRQ_ROUTING: "interrupt routing",
+  IMMEDIATE_EXIT: "kicking vCPUs",
+  SET_TSS_ADDR: "real mode on VMX",
+} as const satisfies Partial<Record<keyof typeof CAP, string>>;
+
+/** What a host offers. */
+interface HostDescription {
+  readonly deno: string;
+  readonly kernel: string;
+  readonly processors: number;
+  readonly maxVcpus: number;
+  readonly memorySlots: number;
+  /** Missing capabilities with what they are for; empty on a host that can run guests. */
+  readonly missing: readonly string[];
+}
+
+/** @returns the exit status: 0, 64 for an image that cannot be booted, 69 for a host that cannot boot any */
+export function doctor(args: string[]): number {
+  try {
+    const parsed = parseDoctor(args);
+    if (parsed === undefined) {
+      console.error(DOCTOR_HELP);
+      return STATUS.OK;
+    }
+    return parsed.image === undefined ? examineHost(parsed.json) : examineImage(parsed.image, parsed);
+  } catch (error) {
+    console.error(`xenolith: ${describeFailure(error)}`);
+    return statusOf(error);
+  }
+}
+
+function examineImage(image: string, { machine, json }: DoctorArguments): number {
+  const description = describeImage(bootRequest({ ...machine, image }));
+  console.log(json ? JSON.stringify(description) : formatDescription(description).join("\n"));
+  return STATUS.OK;
+}
+
+function examineHost(json: boolean): number {
+  const host = describeHost();
+  console.log(json ? JSON.stringify(host) : formatHost(host).join("\n"));
+  return host.missing.length === 0 ? STATUS.OK : STATUS.HOST;
+}
+
+function describeHost(): HostDescription {
+  using kvm = Kvm.open();
+  const missing = (Object.keys(REQUIRED) as (keyof typeof REQUIRED)[])
+    .filter((name) => kvm.extension(CAP[name]) <= 0)
+    .map((name) => `KVM_CAP_${name} (${REQUIRED[name]})`);
+  return {
+    deno: Deno.version.deno,
+    kernel: Deno.osRelease(),
+    processors: navigator.hardwareConcurrency,
+    maxVcpus: kvm.extension(CAP.MAX_VCPUS),
+    memorySlots: kvm.extension(CAP.NR_MEMSLOTS),
+    missing,
+  };
+}
+
+function formatHost(host: HostDescription): string[] {
+  return [
+    `deno          ${host.deno}`,
+    `kernel        ${host.kernel}`,
+    `processors    ${host.processors}`,
+    `/dev/kvm      opens; ${host.maxVcpus} vCPUs and ${host.memorySlots} memory slots a VM`,
+    ...host.missing.map((name) => `missing       ${name}`),
+    host.missing.length === 0 ? "guests run here" : "guests do not run here",
+  ];
+}

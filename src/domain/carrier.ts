@@ -1,0 +1,54 @@
+/** The Worker carrier: one thread that carries one vCPU for as long as the domain runs. */
+
+import { run } from "../linux/calls.ts";
+import { pointerTo } from "../linux/mapping.ts";
+import { threadId } from "../linux/signal.ts";
+import { AdaptiveSpin } from "../events/spin.ts";
+import { ControlBlock, VCPU_STATE } from "./control_block.ts";
+import { NEXT, type Next, VcpuMachine } from "./vcpu_machine.ts";
+
+/** What a carrier needs to know; all else is in the control block. */
+export interface CarrierStart {
+  readonly controlBlock: bigint;
+  readonly vcpus: number;
+  readonly vcpu: number;
+}
+
+/**
+ * Runs the vCPU until the domain stops. Blocks its thread in the guest and at its doorbell.
+ * @param report tells the owner that the vCPU has come to rest while the domain is paused
+ */
+export function carry(start: CarrierStart, report: (report: { kind: "paused" }) => void): void {
+  const control = new ControlBlock(start.controlBlock, start.vcpus);
+  const record = control.vcpu(start.vcpu);
+  const machine = new VcpuMachine(control, record);
+  const doorbell = record.doorbell(), spin = new AdaptiveSpin();
+  const clock = pointerTo(record.clockAddress), descriptor = record.descriptor;
+  const settled = () => machine.settled;
+  record.thread = threadId();
+  record.state = VCPU_STATE.RUNNING;
+  let next: Next = machine.resumed();
+  while (next !== NEXT.STOP) {
+    if (next === NEXT.ENTER) {
+      next = machine.exited(run(descriptor, clock));
+      continue;
+    }
+    if (next === NEXT.WAIT && spin.until(settled)) {
+      next = machine.resumed();
+      continue;
+    }
+    record.state = next === NEXT.WAIT ? VCPU_STATE.WAITING : VCPU_STATE.PAUSED;
+    doorbell.arm();
+    next = machine.resumed();
+    if (next === NEXT.WAIT || next === NEXT.PAUSED) {
+      if (control.paused) report({ kind: "paused" });
+      doorbell.sleep();
+      next = machine.resumed();
+    } else {
+      doorbell.disarm();
+    }
+    if (next !== NEXT.PAUSED) record.state = VCPU_STATE.RUNNING;
+  }
+  record.thread = 0;
+  record.state = VCPU_STATE.STOPPED;
+}

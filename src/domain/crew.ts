@@ -1,0 +1,75 @@
+/** The domain's Workers: started early, told what to do once, waited for at the end. */
+
+import type { Report, Start } from "./messages.ts";
+import { WORKER_URLS } from "./worker_urls.ts";
+
+/** One Worker of a domain. */
+export class CrewMember {
+  readonly #worker: Worker;
+  readonly #ready = Promise.withResolvers<void>();
+  readonly #stopped = Promise.withResolvers<void>();
+  #report = Promise.withResolvers<void>();
+  #told = false;
+  #idle = true;
+
+  /**
+   * Starts the Worker; loading its code overlaps with whatever the caller does next.
+   * @param name for debuggers, and by which a bundle knows what it is
+   * @param onEnd called when the run has ended in this Worker, or it failed (with the reason)
+   */
+  constructor(role: keyof typeof WORKER_URLS, readonly name: string, onEnd: (failure?: string) => void) {
+    this.#worker = new Worker(WORKER_URLS[role], { type: "module", name: `${role}:${name}` });
+    this.#worker.onmessage = ({ data }: MessageEvent<Report>) => {
+      this.#report.resolve();
+      this.#report = Promise.withResolvers();
+      if (data.kind === "paused") return;
+      if (data.kind === "ready") return this.#ready.resolve();
+      if (data.kind !== "ended") this.#gone();
+      onEnd(data.kind === "failed" ? data.message : undefined);
+    };
+    this.#worker.onerror = (event) => {
+      event.preventDefault();
+      this.#gone();
+      onEnd(event.message);
+    };
+  }
+
+  /** Hands the Worker its task. */
+  start(start: Start): void {
+    this.#told = true;
+    this.#idle = false;
+    this.#worker.postMessage(start);
+  }
+
+  /** Resolves when a model serves, or is gone without. */
+  get ready(): Promise<void> {
+    return this.#ready.promise;
+  }
+
+  /** Resolves when the Worker will touch nothing any more. It has to be told to stop by other means. */
+  get stopped(): Promise<void> {
+    return this.#told ? this.#stopped.promise : Promise.resolve();
+  }
+
+  /** Whether the Worker touches nothing: it was never told to start, or it has stopped. */
+  get idle(): boolean {
+    return this.#idle;
+  }
+
+  /** Resolves at the next message from the Worker. */
+  get nextReport(): Promise<void> {
+    return this.#report.promise;
+  }
+
+  /** Ends the Worker's isolate. */
+  terminate(): void {
+    this.#worker.terminate();
+  }
+
+  #gone(): void {
+    this.#idle = true;
+    this.#report.resolve();
+    this.#ready.resolve();
+    this.#stopped.resolve();
+  }
+}

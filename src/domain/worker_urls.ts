@@ -1,0 +1,7 @@
+/** Where the Workers' code is. A bundle replaces this file: there everything is in one. */
+
+/** The module of each kind of Worker. */
+export const WORKER_URLS = {
+  carrier: new URL("./carrier_worker.ts", import.meta.url).href,
+  model: new URL("./model_worker.ts", import.meta.url).href,
+} as const;

@@ -1,0 +1,110 @@
+/** The control socket: JSON lines that ask a running domain for things (docs/control-protocol.md). */
+
+import { STATUS } from "../domain/outcome.ts";
+import type { Machine } from "./machine.ts";
+import { UsageError } from "./options.ts";
+
+/** A request that cannot be carried out; the message goes to whoever asked. */
+class ControlError extends Error {}
+
+const MAX_LINE_BYTES = 64 << 10;
+
+/** What each command does. The value is the answer's "return". */
+const COMMANDS: Record<string, (machine: Machine) => unknown> = {
+  status: (machine) => ({ paused: machine.paused, vcpus: machine.vcpuStates }),
+  statistics: (machine) => machine.statistics,
+  pause: async (machine) => {
+    await machine.pause();
+    return { vcpus: machine.vcpuStates };
+  },
+  resume: (machine) => {
+    machine.resume();
+    return {};
+  },
+  kick: (machine) => {
+    machine.kick();
+    return {};
+  },
+  shutdown: (machine) => {
+    machine.end({ kind: "stopped", status: STATUS.OK, reason: "stopped through the control socket" });
+    return {};
+  },
+};
+
+/** Serves any number of clients until disposed. */
+export class ControlServer implements AsyncDisposable {
+  readonly #listener: Deno.UnixListener;
+  readonly #connections = new Set<Deno.UnixConn>();
+  readonly #serving: Promise<void>;
+
+  /** Closing the listener removes the socket. @throws {UsageError} the socket cannot be made: the path exists, say */
+  constructor(path: string, private readonly machine: Machine) {
+    try {
+      this.#listener = Deno.listen({ transport: "unix", path });
+    } catch (error) {
+      throw new UsageError(`--control ${path}: ${(error as Error).message}`);
+    }
+    this.#serving = this.#accept();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#listener.close();
+    for (const connection of this.#connections) connection.close();
+    await this.#serving;
+  }
+
+  async #accept(): Promise<void> {
+    const clients: Promise<void>[] = [];
+    try {
+      for await (const connection of this.#listener) clients.push(this.#converse(connection));
+    } catch (error) {
+      if (!(error instanceof Deno.errors.BadResource || error instanceof Deno.errors.Interrupted)) throw error;
+    }
+    await Promise.all(clients);
+  }
+
+  async #converse(connection: Deno.UnixConn): Promise<void> {
+    this.#connections.add(connection);
+    const writer = connection.writable.getWriter();
+    const send = (message: unknown) => writer.write(new TextEncoder().encode(JSON.stringify(message) + "\n"));
+    try {
+      for await (const line of lines(connection.readable)) await send(await this.#answer(line));
+    } catch (error) {
+      await send({ error: error instanceof Error ? error.message : String(error) }).catch(() => {});
+    } finally {
+      this.#connections.delete(connection);
+      try {
+        connection.close();
+      } catch {
+        // The client, or our own disposal, closed it before.
+      }
+    }
+  }
+
+  async #answer(line: string): Promise<unknown> {
+    let id: unknown;
+    try {
+      const request: unknown = JSON.parse(line);
+      if (typeof request !== "object" || request === null) throw new ControlError("a request is a JSON object");
+      id = (request as { id?: unknown }).id;
+      const { execute } = request as { execute?: unknown };
+      if (typeof execute !== "string" || !Object.hasOwn(COMMANDS, execute)) {
+        throw new ControlError(`execute: one of ${Object.keys(COMMANDS).join(", ")}`);
+      }
+      return { id, return: await COMMANDS[execute](this.machine) };
+    } catch (error) {
+      return { id, error: error instanceof Error ? error.message : String(error) };
+    }
+  }
+}
+
+/** The lines of a stream; an unfinished last one is dropped. @throws {ControlError} a line that never ends */
+async function* lines(readable: ReadableStream<Uint8Array<ArrayBuffer>>): AsyncGenerator<string> {
+  let rest = "";
+  for await (const chunk of readable.pipeThrough(new TextDecoderStream())) {
+    const parts = (rest + chunk).split("\n");
+    rest = parts.pop()!;
+    for (const line of parts) if (line.trim() !== "") yield line;
+    if (rest.length > MAX_LINE_BYTES) throw new ControlError(`a line of more than ${MAX_LINE_BYTES} bytes`);
+  }
+}

@@ -1,0 +1,124 @@
+/** The one place that puts a VM together: options to files, files to a boot plan, plan to a running domain. */
+
+import { CAP } from "../kvm/abi.ts";
+import { Kvm } from "../kvm/kvm.ts";
+import type { ConsoleOptions } from "../devices/console.ts";
+import type { PlatformConfiguration } from "../devices/platform.ts";
+import type { VcpuState } from "../domain/control_block.ts";
+import { Domain, type ModelSpecification } from "../domain/domain.ts";
+import type { Outcome } from "../domain/outcome.ts";
+import type { Statistics } from "../domain/statistics.ts";
+import { planBoot } from "../boot/loaders.ts";
+import { backedRanges, lowRamEnd } from "../boot/memory_map.ts";
+import type { BootPlan, BootRequest, Module } from "../boot/plan.ts";
+import { setEntry } from "./entry.ts";
+import { loadFile } from "./files.ts";
+import {
+  checkModels,
+  checkVcpus,
+  DEFAULT_MEMORY_BYTES,
+  type FileSource,
+  type MachineOptions,
+  type ModelOptions,
+  type ModuleOptions,
+  parseMemory,
+} from "./options.ts";
+
+/** A running machine. It holds everything until it is disposed. */
+export interface Machine extends AsyncDisposable {
+  /** Resolves when the run is over and none of the machine's threads runs any more. Never rejects. */
+  readonly ended: Promise<Outcome>;
+  /** Whether {@linkcode pause} was called and {@linkcode resume} not yet. */
+  readonly paused: boolean;
+  /** What each vCPU is doing, by its id. */
+  readonly vcpuStates: readonly VcpuState[];
+  /** What was counted so far. */
+  readonly statistics: Statistics;
+  /** Ends the run from outside; an earlier ending stands. */
+  end(outcome: Outcome): void;
+  /** Takes every vCPU out of the guest. Resolves when none runs guest code. */
+  pause(): Promise<void>;
+  /** Lets them in again. */
+  resume(): void;
+  /** Takes every vCPU out of the guest once; they go on at once. */
+  kick(): void;
+}
+
+/** KVM's limit as far as a plan needs one that is made without KVM. */
+const ANY_HOST = Infinity;
+
+/** The files of the options as a request to the loaders. @throws {UsageError} */
+export function bootRequest(options: MachineOptions, hostMaximum: number = ANY_HOST): BootRequest {
+  const memoryBytes = parseMemory(options.memory ?? DEFAULT_MEMORY_BYTES);
+  const vcpus = checkVcpus(options.vcpus ?? 1, hostMaximum);
+  const load = (what: string, source: FileSource) => loadFile(what, source, memoryBytes);
+  return {
+    image: load("image", options.image).bytes,
+    memoryBytes,
+    vcpus,
+    commandLine: options.cmdline ?? "",
+    ...(options.initrd !== undefined && { initrd: load("initrd", options.initrd).bytes }),
+    modules: (options.modules ?? []).map((module): Module => {
+      const { file, cmdline } = moduleOptions(module);
+      return { ...load("module", file), commandLine: cmdline ?? "" };
+    }),
+  };
+}
+
+/**
+ * Makes a machine and starts it. Everything that can be wrong with the options or the image is found before KVM is
+ * asked for anything.
+ *
+ * @param console descriptors that stay the caller's
+ * @returns the running machine; it belongs to the caller
+ * @throws {UsageError} @throws {ImageError} @throws {KvmUnavailable} @throws {LinuxError}
+ */
+export async function startMachine(options: MachineOptions, console: ConsoleOptions): Promise<Machine> {
+  const request = bootRequest(options);
+  const plan = planBoot(request);
+  const deviceModels = checkModels(options.deviceModels ?? []).map(modelSpecification);
+  using kvm = Kvm.open();
+  checkVcpus(request.vcpus, kvm.extension(CAP.MAX_VCPUS));
+  const platform: PlatformConfiguration = {
+    console,
+    memoryBytes: request.memoryBytes,
+    lowMemoryBytes: lowRamEnd(request.memoryBytes),
+  };
+  const domain = new Domain(kvm, {
+    vcpus: request.vcpus,
+    memoryBytes: request.memoryBytes,
+    ram: backedRanges(request.memoryBytes),
+    models: [{ module: undefined, configuration: platform }, ...deviceModels],
+  });
+  try {
+    load(domain, plan);
+    await domain.start();
+    return domain;
+  } catch (error) {
+    await domain[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+function load(domain: Domain, plan: BootPlan): void {
+  for (const segment of plan.segments) domain.memory.write(segment.address, segment.bytes);
+  setEntry(domain.bootVcpu, plan.entry);
+}
+
+function moduleOptions(module: ModuleOptions | FileSource): ModuleOptions {
+  return typeof module === "object" && "file" in module ? module : { file: module };
+}
+
+function modelSpecification(model: ModelOptions): ModelSpecification {
+  const { module, configuration } = typeof model === "object" && "module" in model
+    ? model
+    : { module: model, configuration: undefined };
+  return { module: moduleUrl(module), configuration };
+}
+
+/** A path is relative to the current directory, as for every other file. */
+function moduleUrl(module: string | URL): string {
+  if (module instanceof URL) return module.href;
+  if (/^[a-z]+:/.test(module)) return module;
+  return new URL(module, `file://${Deno.cwd()}/`).href;
+}

@@ -1,0 +1,119 @@
+/** `boot()`: a guest in a test. */
+
+import { pipe } from "../linux/descriptor.ts";
+import { type Outcome, STATUS } from "../domain/outcome.ts";
+import { describeOutcome } from "../machine/disassemble.ts";
+import { type Machine, startMachine } from "../machine/machine.ts";
+import type { FileSource, MachineOptions } from "../machine/options.ts";
+import type { Statistics } from "../domain/statistics.ts";
+import { TestConsole } from "./console.ts";
+
+/** What a guest is booted with, beside its image. */
+export interface BootOptions extends Omit<MachineOptions, "image"> {
+  /** The run ends with status 124 after so long; default: never. */
+  readonly timeoutMs?: number;
+}
+
+/** How a guest's run ended. */
+export interface Exit {
+  /** The exit status that `deno task run` would have. */
+  readonly status: number;
+  /** One line: for a crash with vCPU, rip and instruction. */
+  readonly reason: string;
+  /** The vCPU that ended the run, if one did. */
+  readonly vcpu?: number;
+  /** Where that vCPU stood, if the guest crashed. */
+  readonly rip?: bigint;
+}
+
+/** A running guest. Leaving `await using` stops it and frees everything. */
+export class TestMachine implements AsyncDisposable {
+  /** The guest's serial and debug console. */
+  readonly console: TestConsole;
+  /** Resolves when the guest has ended and all its output has arrived. Never rejects. */
+  readonly exited: Promise<Exit>;
+
+  /** Use {@linkcode boot}. */
+  constructor(private readonly machine: Machine, console: TestConsole, closeConsole: () => void, timer?: number) {
+    this.console = console;
+    this.exited = machine.ended.then(async (outcome) => {
+      clearTimeout(timer);
+      closeConsole();
+      await console.ended;
+      return await exitOf(outcome);
+    });
+  }
+
+  /** Takes the guest's vCPUs out of the guest; resolves when none runs. */
+  pause(): Promise<void> {
+    return this.machine.pause();
+  }
+
+  /** Lets them in again. */
+  resume(): void {
+    this.machine.resume();
+  }
+
+  /** Takes every vCPU out of the guest once: for testing that nothing is lost by it. */
+  kick(): void {
+    this.machine.kick();
+  }
+
+  /** What was counted so far. */
+  get statistics(): Statistics {
+    return this.machine.statistics;
+  }
+
+  /** Stops the guest and frees everything. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.machine[Symbol.asyncDispose]();
+    await this.exited;
+    this.console.close();
+  }
+}
+
+/**
+ * Boots an image.
+ * @param image a path relative to the current directory, a URL, or the bytes
+ * @returns when the first vCPU is on its way
+ * @throws {UsageError} @throws {ImageError} @throws {KvmUnavailable}
+ *
+ * @example A guest that echoes
+ * ```ts
+ * import { boot } from "xenolith/testing";
+ *
+ * Deno.test("the guest echoes", async () => {
+ *   await using vm = await boot("guests/echo.img");
+ *   await vm.console.expect("> ");
+ *   vm.console.send("hello\n");
+ *   await vm.console.expect(/echo: (\w+)/);
+ * });
+ * ```
+ */
+export async function boot(image: FileSource, options: BootOptions = {}): Promise<TestMachine> {
+  using stack = new DisposableStack();
+  const output = pipe("console output"), input = pipe("console input");
+  for (const end of [output.reader, output.writer, input.reader, input.writer]) stack.use(end);
+  const console = { input: input.reader.number, output: output.writer.number, escape: null };
+  const machine = await startMachine({ ...options, image }, console);
+  const testConsole = new TestConsole(output.reader.release(), input.writer.release(), () => describe(machine));
+  const ends = stack.move();
+  const timer = options.timeoutMs === undefined ? undefined : setTimeout(() => {
+    const reason = `time-out after ${options.timeoutMs} ms`;
+    machine.end({ kind: "timeout", status: STATUS.TIMEOUT, reason });
+  }, options.timeoutMs) as unknown as number;
+  return new TestMachine(machine, testConsole, () => ends.dispose(), timer);
+}
+
+function describe(machine: Machine): string {
+  return `vCPUs: ${machine.vcpuStates.map((state, id) => `${id} ${state}`).join(", ")}`;
+}
+
+async function exitOf(outcome: Outcome): Promise<Exit> {
+  return {
+    status: outcome.status,
+    reason: await describeOutcome(outcome),
+    ...(outcome.vcpu !== undefined && { vcpu: outcome.vcpu }),
+    ...(outcome.rip !== undefined && { rip: outcome.rip }),
+  };
+}

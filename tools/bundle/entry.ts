@@ -1,0 +1,12 @@
+/** The bundle's entry: the command line, or the Worker that its name says. One file is all three programs. */
+
+declare const WorkerGlobalScope: unknown;
+
+if (typeof WorkerGlobalScope === "undefined") {
+  const { main } = await import("../../src/cli/main.ts");
+  await main(Deno.args);
+} else if (self.name.startsWith("carrier:")) {
+  await import("../../src/domain/carrier_worker.ts");
+} else {
+  await import("../../src/domain/model_worker.ts");
+}
