@@ -195,6 +195,7 @@ void local_apic_write(unsigned offset, uint32_t value);
 uint32_t local_apic_id(void);
 void local_apic_command(uint32_t apic_id, uint32_t command);
 void local_apic_use_x2apic(void);
+void local_apic_enable(void);
 static inline void local_apic_eoi(void) { local_apic_write(APIC_EOI, 0); }
 
 // ---- The PIT (pit.c)

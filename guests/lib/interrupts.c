@@ -55,6 +55,8 @@ void local_apic_write(unsigned offset, uint32_t value) {
   else *(volatile uint32_t *)(uintptr_t)(LOCAL_APIC + offset) = value;
 }
 
+void local_apic_enable(void) { local_apic_write(APIC_SPURIOUS, SOFTWARE_ENABLED | SPURIOUS_VECTOR); }
+
 uint32_t local_apic_id(void) { return x2apic ? local_apic_read(APIC_ID) : local_apic_read(APIC_ID) >> 24; }
 
 void local_apic_command(uint32_t apic_id, uint32_t command) {
@@ -82,7 +84,7 @@ void interrupts_init(void) {
   out8(PIC_MASTER_MASK, 0xff);
   out8(PIC_SLAVE_MASK, 0xff);
   interrupt_gate(SPURIOUS_VECTOR, spurious);
-  local_apic_write(APIC_SPURIOUS, SOFTWARE_ENABLED | SPURIOUS_VECTOR);
+  local_apic_enable();
 }
 
 void route_isa_interrupt(uint8_t irq, uint8_t vector) {

@@ -49,6 +49,8 @@ unsigned prepare_vcpus(void (*entry)(unsigned vcpu)) {
     vcpu_of_apic_id[id] = (uint16_t)count++;
   }
   if (need_x2apic) local_apic_use_x2apic();
+  // Intel's manual lets a local APIC that is off send INIT; but on one software KVM (6.18) the last vCPU missed it.
+  local_apic_enable();
   vcpu_entry = entry;
   // Only now, with the tables read: nobody promises that they do not lie in this page.
   memcpy((void *)TRAMPOLINE, trampoline, (size_t)(trampoline_end - trampoline));
