@@ -15,6 +15,8 @@ export interface RunArguments {
   readonly json: string | undefined;
   /** Path of the control socket. */
   readonly control: string | undefined;
+  /** Whether it all happens in a machine that has KVM (src/lane). */
+  readonly lane: boolean;
 }
 
 /** The options of `run`, and what `--help` says of them. */
@@ -33,12 +35,13 @@ Boots each IMAGE in turn; its console is stdin and stdout. Ctrl-] leaves an inte
   --stats            say on stderr what was counted
   --json FILE        write a report; - is the last line of stderr
   --control SOCKET   take commands at a Unix socket (docs/control-protocol.md)
+  --lane             do all this in an emulated machine that has KVM, where this one has none (docs/hosts.md)
 
 Exit status: 0 powered off; 1-63 the guest's own; 64 bad usage or image; 66 reset; 67 left; 69 the host cannot;
 70 our fault; 124 time-out; 125 guest crashed; 129, 130, 141, 143 SIGHUP, SIGINT, closed stdout, SIGTERM.`;
 
 const STRINGS = ["memory", "vcpus", "cmdline", "initrd", "module", "timeout", "carrier", "json", "control"] as const;
-const BOOLEANS = ["reboot", "stats", "help"] as const;
+const BOOLEANS = ["reboot", "stats", "lane", "help"] as const;
 
 /** Parses the arguments after "run". @returns undefined for --help. @throws {UsageError} */
 export function parseRun(args: string[]): RunArguments | undefined {
@@ -60,7 +63,19 @@ export function parseRun(args: string[]): RunArguments | undefined {
     stats: options.stats,
     json: given(options, "json") ? single(options, "json") : undefined,
     control: given(options, "control") ? single(options, "control") : undefined,
+    lane: options.lane,
   };
+}
+
+/** The arguments after "run" for the same run inside the lane. @param json where a report that is a file goes there */
+export function laneArguments(args: readonly string[], json: string): string[] {
+  const words = joined(args, STRINGS, BOOLEANS);
+  const end = words.includes("--") ? words.indexOf("--") : words.length;
+  return words.flatMap((word, index) => {
+    if (index >= end) return [word];
+    if (word === "--lane") return [];
+    return [word.startsWith("--json=") && word !== "--json=-" ? `--json=${json}` : word];
+  });
 }
 
 /** What `doctor` was asked for. */
@@ -101,7 +116,7 @@ type Options<S extends string, B extends string> = Record<S, string[]> & Record<
 
 /** Every string option is collected, so that one given twice can be refused where it makes no sense. */
 function parse<S extends string, B extends string>(args: string[], strings: readonly S[], booleans: readonly B[]) {
-  const parsed = parseArgs(joined(args, strings), {
+  const parsed = parseArgs(joined(args, strings, booleans), {
     string: [...strings, "_"],
     boolean: booleans,
     collect: strings,
@@ -113,12 +128,15 @@ function parse<S extends string, B extends string>(args: string[], strings: read
 }
 
 /** A value option takes the next argument, whatever it looks like, as getopt_long(3) does: `--json -`. */
-function joined(args: readonly string[], strings: readonly string[]): string[] {
+function joined(args: readonly string[], strings: readonly string[], booleans: readonly string[]): string[] {
   const result: string[] = [];
   for (let index = 0; index < args.length; index++) {
-    if (args[index] === "--") return [...result, ...args.slice(index)];
-    const takesNext = strings.some((name) => args[index] === `--${name}`) && index + 1 < args.length;
-    result.push(takesNext ? `${args[index]}=${args[++index]}` : args[index]);
+    const argument = args[index];
+    if (argument === "--") return [...result, ...args.slice(index)];
+    if (booleans.some((name) => argument.startsWith(`--${name}=`))) throw new UsageError(`${argument}: takes no value`);
+    const takesNext = strings.some((name) => argument === `--${name}`);
+    if (takesNext && index + 1 === args.length) throw new UsageError(`${argument} needs a value`);
+    result.push(takesNext ? `${argument}=${args[++index]}` : argument);
   }
   return result;
 }

@@ -6,7 +6,7 @@ import { describeImage, formatDescription } from "../boot/describe.ts";
 import { STATUS } from "../domain/outcome.ts";
 import { bootRequest } from "../machine/machine.ts";
 import { DOCTOR_HELP, type DoctorArguments, parseDoctor } from "./arguments.ts";
-import { describeFailure, statusOf } from "./failure.ts";
+import { sayFailure } from "./failure.ts";
 
 /** Capabilities that Xenolith cannot do without, and what for. */
 const REQUIRED = {
@@ -39,8 +39,7 @@ export function doctor(args: string[]): number {
     }
     return parsed.image === undefined ? examineHost(parsed.json) : examineImage(parsed.image, parsed);
   } catch (error) {
-    console.error(`xenolith: ${describeFailure(error)}`);
-    return statusOf(error);
+    return sayFailure(error);
   }
 }
 

@@ -6,6 +6,7 @@ import { MachineMemoryError } from "../memory/bank.ts";
 import { ImageError } from "../boot/plan.ts";
 import { STATUS } from "../domain/outcome.ts";
 import { UsageError } from "../machine/options.ts";
+import { LaneError } from "../lane/errors.ts";
 
 /** The exit status that an error stands for. */
 export function statusOf(error: unknown): number {
@@ -13,11 +14,18 @@ export function statusOf(error: unknown): number {
   if (error instanceof KvmUnavailable || error instanceof LinuxError || error instanceof MachineMemoryError) {
     return STATUS.HOST;
   }
-  return STATUS.INTERNAL;
+  return error instanceof LaneError ? error.status : STATUS.INTERNAL;
 }
 
-/** The line for stderr; our own faults come with their stack. */
-export function describeFailure(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  return statusOf(error) === STATUS.INTERNAL ? `internal error: ${error.stack ?? error.message}` : error.message;
+/** What goes to stderr: a line that begins with the program's name. Names of files may hold anything. */
+export function say(text: string): void {
+  console.error(`xenolith: ${text.replaceAll("\n", "\\n")}`);
+}
+
+/** Says what is wrong, in one line; our own faults come with their stack. @returns the exit status */
+export function sayFailure(error: unknown): number {
+  const status = statusOf(error);
+  if (status !== STATUS.INTERNAL) say((error as Error).message);
+  else console.error(`xenolith: internal error: ${error instanceof Error ? error.stack ?? error.message : error}`);
+  return status;
 }

@@ -4,7 +4,7 @@ import { type Outcome, STATUS } from "../domain/outcome.ts";
 import { type Machine, startMachine } from "../machine/machine.ts";
 import { describeOutcome } from "../machine/disassemble.ts";
 import { parseRun, RUN_HELP, type RunArguments } from "./arguments.ts";
-import { describeFailure, statusOf } from "./failure.ts";
+import { say, sayFailure } from "./failure.ts";
 import { openTerminal } from "./terminal.ts";
 
 /** Signals that end a run, with the status of each. */
@@ -15,45 +15,67 @@ const SILENT: ReadonlySet<string> = new Set(["poweroff", "exit", "left"]);
 
 /** @returns the exit status: the first that is not zero, in the images' order */
 export async function run(args: string[]): Promise<number> {
+  let status: number = STATUS.OK;
   try {
     const parsed = parseRun(args);
     if (parsed === undefined) {
       console.error(RUN_HELP);
       return STATUS.OK;
     }
-    let status: number = STATUS.OK;
+    if (parsed.lane) return await (await import("./lane.ts")).runInLane(args, parsed);
+    const signals = new Interruption();
+    onSignals((signal) => signals.raise({ kind: "signal", status: SIGNALS[signal], reason: `ended by ${signal}` }));
     for (const image of parsed.images) {
-      const outcome = await runToTheEnd(image, parsed);
+      const outcome = await runToTheEnd(image, parsed, signals);
       status ||= outcome.status;
       if (outcome.kind === "signal" || outcome.kind === "left") break;
     }
-    return status;
   } catch (error) {
-    console.error(`xenolith: ${describeFailure(error)}`);
-    return statusOf(error);
+    const failed = sayFailure(error);
+    status ||= failed;
+  }
+  return status;
+}
+
+/** An ending from outside. It is kept: one that comes between two boots, or too late for the first, ends the next. */
+class Interruption {
+  #outcome: Outcome | undefined;
+  #machine: Machine | undefined;
+
+  /** Ends the machine that runs now, or the next one. */
+  raise(outcome: Outcome): void {
+    this.#outcome ??= outcome;
+    this.#machine?.end(this.#outcome);
+  }
+
+  /** From now on it is `machine` that is ended. */
+  attach(machine: Machine): void {
+    this.#machine = machine;
+    if (this.#outcome !== undefined) machine.end(this.#outcome);
   }
 }
 
-/** Boots the image until it ends otherwise than by a reset that may be followed. */
-async function runToTheEnd(image: string, args: RunArguments): Promise<Outcome> {
-  for (;;) {
-    const outcome = await runOnce(image, args);
-    if (outcome.kind !== "reset" || !args.reboot) return outcome;
+/** Boots the image until it ends otherwise than by a reset that may be followed. The time-out counts for all boots. */
+async function runToTheEnd(image: string, args: RunArguments, signals: Interruption): Promise<Outcome> {
+  const timeout = new Interruption();
+  const timer = armTimeout(timeout, args.timeoutMs);
+  try {
+    for (;;) {
+      const outcome = await runOnce(image, args, [signals, timeout]);
+      if (outcome.kind !== "reset" || !args.reboot) return outcome;
+    }
+  } finally {
+    clearTimeout(timer);
   }
 }
 
-async function runOnce(image: string, args: RunArguments): Promise<Outcome> {
+async function runOnce(image: string, args: RunArguments, interruptions: Interruption[]): Promise<Outcome> {
   const startMs = performance.now();
   using terminal = openTerminal();
   await using machine = await startMachine({ ...args.machine, image }, terminal.console);
-  const removeSignals = onSignals((signal) =>
-    machine.end({ kind: "signal", status: SIGNALS[signal], reason: `ended by ${signal}` })
-  );
-  const timer = armTimeout(machine, args.timeoutMs);
+  for (const interruption of interruptions) interruption.attach(machine);
   await using _control = args.control === undefined ? undefined : await listen(args.control, machine);
   const outcome = await machine.ended;
-  clearTimeout(timer);
-  removeSignals();
   terminal[Symbol.dispose]();
   await report(image, args, machine, outcome, performance.now() - startMs);
   return outcome;
@@ -64,24 +86,22 @@ async function listen(path: string, machine: Machine): Promise<AsyncDisposable> 
   return new ControlServer(path, machine);
 }
 
-function armTimeout(machine: Machine, timeoutMs: number | undefined) {
+function armTimeout(timeout: Interruption, timeoutMs: number | undefined) {
   if (timeoutMs === undefined) return undefined;
   const reason = `time-out after ${timeoutMs / 1000} s`;
-  return setTimeout(() => machine.end({ kind: "timeout", status: STATUS.TIMEOUT, reason }), timeoutMs);
+  return setTimeout(() => timeout.raise({ kind: "timeout", status: STATUS.TIMEOUT, reason }), timeoutMs);
 }
 
-function onSignals(handle: (signal: keyof typeof SIGNALS) => void): () => void {
-  const listeners = (Object.keys(SIGNALS) as (keyof typeof SIGNALS)[]).map((signal) => {
-    const listener = () => handle(signal);
-    Deno.addSignalListener(signal, listener);
-    return () => Deno.removeSignalListener(signal, listener);
-  });
-  return () => listeners.forEach((remove) => remove());
+/** For the rest of the process: without a listener a signal would end it with the terminal raw. */
+function onSignals(handle: (signal: keyof typeof SIGNALS) => void): void {
+  for (const signal of Object.keys(SIGNALS) as (keyof typeof SIGNALS)[]) {
+    Deno.addSignalListener(signal, () => handle(signal));
+  }
 }
 
 async function report(image: string, args: RunArguments, machine: Machine, outcome: Outcome, wallMs: number) {
   const description = SILENT.has(outcome.kind) ? outcome.reason : await describeOutcome(outcome);
-  if (!SILENT.has(outcome.kind)) console.error(`xenolith: ${image}: ${description}`);
+  if (!SILENT.has(outcome.kind)) say(`${image}: ${description}`);
   if (!args.stats && args.json === undefined) return;
   const { formatStatistics, jsonReport, writeJson } = await import("./report.ts");
   if (args.stats) console.error(formatStatistics(machine.statistics, wallMs));

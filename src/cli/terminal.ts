@@ -5,7 +5,7 @@ import type { ConsoleOptions } from "../devices/console.ts";
 const STDIN = 0, STDOUT = 1;
 
 /** Ctrl-], as in telnet and `virsh console`. */
-const ESCAPE = 0x1d;
+export const ESCAPE = 0x1d;
 
 /** The console of a run; disposing it gives the terminal back, and a second time does nothing. */
 export interface Terminal extends Disposable {
@@ -19,8 +19,16 @@ export function openTerminal(): Terminal {
   return {
     console: { input: STDIN, output: STDOUT, escape: raw ? ESCAPE : null },
     [Symbol.dispose]() {
-      if (raw) Deno.stdin.setRaw(false);
+      if (raw) giveBack();
       raw = false;
     },
   };
+}
+
+function giveBack(): void {
+  try {
+    Deno.stdin.setRaw(false);
+  } catch {
+    // The terminal hung up: there is nothing left to give back, and the run has its own status.
+  }
 }

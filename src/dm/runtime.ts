@@ -117,6 +117,7 @@ export class DeviceModelRuntime implements DeviceModelHost {
       this.#wait(!busy);
       unlooked = 0;
     }
+    this.#channels.drain(this.#deliver); // a carrier sends its last request, and leaves without waiting for the answer
     this.#leaving = true;
     this.#stops.forEach((flush) => flush());
   }

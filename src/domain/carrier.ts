@@ -48,6 +48,8 @@ export function carry(start: CarrierStart, report: (report: { kind: "paused" }) 
       doorbell.disarm();
     }
     if (next !== NEXT.PAUSED) record.state = VCPU_STATE.RUNNING;
+    // Domain.pause() takes a vCPU that is not RUNNING for out of the guest: so RUNNING first, then the look at the pause.
+    if (next === NEXT.ENTER && control.paused) next = NEXT.PAUSED;
   }
   record.thread = 0;
   record.state = VCPU_STATE.STOPPED;

@@ -1,6 +1,7 @@
 /** What is kept of a vCPU whose guest died: reason, rip and the instruction's bytes. */
 
 import { Descriptor } from "../linux/descriptor.ts";
+import { LinuxError } from "../linux/linux_error.ts";
 import { SUBERROR } from "../kvm/abi.ts";
 import { readRegisters, readSpecialRegisters, translate } from "../kvm/vcpu.ts";
 import { PAGE_SIZE } from "../memory/address.ts";
@@ -8,21 +9,30 @@ import { BankViews } from "../memory/bank.ts";
 import { GuestMemory } from "../memory/guest_memory.ts";
 import { P2m } from "../memory/p2m.ts";
 import type { ControlBlock, VcpuRecord } from "./control_block.ts";
-import { STATUS } from "./outcome.ts";
+import { type Outcome, STATUS } from "./outcome.ts";
 
 /** The longest x86 instruction. */
 const MAX_INSTRUCTION_BYTES = 15;
 
 /** Ends the run: the guest crashed (status 125). Called on the thread that carries the vCPU. */
 export function crash(control: ControlBlock, record: VcpuRecord, reason: string): void {
+  control.end({ kind: "crash", status: STATUS.CRASH, reason, vcpu: record.id, ...whereabouts(control, record) });
+}
+
+/** Where the vCPU stands; nothing if KVM does not say so any more (a VM that it gave up answers all with EIO). */
+function whereabouts(control: ControlBlock, record: VcpuRecord): Pick<Outcome, "rip" | "code"> {
   // Not disposed: the descriptor belongs to the domain.
   const vcpu = new Descriptor(record.descriptor, `vCPU ${record.id}`);
-  const rip = readRegisters(vcpu).get("rip");
-  const special = readSpecialRegisters(vcpu);
-  const bits = special.codeBits;
-  const linear = bits === 64 ? rip : (special.base("cs") + rip) & 0xffff_ffffn;
-  const bytes = readCode(control, vcpu, linear);
-  control.end({ kind: "crash", status: STATUS.CRASH, reason, vcpu: record.id, rip, code: { bytes, bits } });
+  try {
+    const rip = readRegisters(vcpu).get("rip");
+    const special = readSpecialRegisters(vcpu);
+    const bits = special.codeBits;
+    const linear = bits === 64 ? rip : (special.base("cs") + rip) & 0xffff_ffffn;
+    return { rip, code: { bytes: readCode(control, vcpu, linear), bits } };
+  } catch (error) {
+    if (error instanceof LinuxError) return {};
+    throw error;
+  }
 }
 
 /** What KVM says of its own failure (KVM API documentation, KVM_EXIT_INTERNAL_ERROR). */

@@ -66,6 +66,8 @@ export class Domain implements AsyncDisposable {
   readonly #cpuid: CpuidTable;
   readonly #tscDeadline: boolean;
   #halting: Promise<void> | undefined;
+  /** The memory that the others look at is gone, or about to go: looking would kill the process. */
+  #disposed = false;
 
   /** Makes everything but the first entry into the guest. @throws {LinuxError} @throws {MachineMemoryError} */
   constructor(kvm: Kvm, private readonly specification: DomainSpecification) {
@@ -114,16 +116,18 @@ export class Domain implements AsyncDisposable {
 
   /** What each vCPU is doing, by its id. */
   get vcpuStates(): readonly VcpuState[] {
+    if (this.#disposed) return this.#vcpus.map(() => "stopped");
     return this.#vcpus.map((_, id) => VCPU_STATES[this.#control.vcpu(id).state]);
   }
 
   /** Whether {@linkcode pause} was called and {@linkcode resume} not yet. */
   get paused(): boolean {
-    return this.#control.paused;
+    return !this.#disposed && this.#control.paused;
   }
 
-  /** What was counted so far. */
+  /** What was counted so far. @throws {ReferenceError} the domain was disposed, and its counters with it */
   get statistics(): Statistics {
+    if (this.#disposed) throw new ReferenceError("the domain was disposed, and its statistics with it");
     return statisticsOf(this.#control);
   }
 
@@ -139,14 +143,16 @@ export class Domain implements AsyncDisposable {
 
   /** Ends the run from outside; an earlier ending stands. */
   end(outcome: Outcome): void {
+    if (this.#disposed) return;
     this.#control.end(outcome);
     this.#halt();
   }
 
   /** Takes every vCPU out of the guest. Resolves when none runs guest code; requests under way are still answered. */
   async pause(): Promise<void> {
+    if (this.#disposed) return;
     this.#control.paused = true;
-    while (this.#control.paused && !this.#control.stopping) {
+    while (!this.#disposed && this.#control.paused && !this.#control.stopping) {
       const change = Promise.race(this.#carriers.map((carrier) => carrier.nextReport));
       const running = this.#vcpus.filter((_, id) => this.#control.vcpu(id).state === VCPU_STATE.RUNNING);
       if (running.length === 0) return;
@@ -157,12 +163,14 @@ export class Domain implements AsyncDisposable {
 
   /** Lets them in again. */
   resume(): void {
+    if (this.#disposed) return;
     this.#control.paused = false;
     for (let id = 0; id < this.#vcpus.length; id++) this.#control.vcpu(id).doorbell().ring();
   }
 
   /** Takes every vCPU out of the guest once, and wakes those that wait: each then looks at what it is to do. */
   kick(): void {
+    if (this.#disposed) return;
     for (let id = 0; id < this.#vcpus.length; id++) {
       const record = this.#control.vcpu(id);
       new RunPage(record.runPage()).setImmediateExit(true);
@@ -171,10 +179,12 @@ export class Domain implements AsyncDisposable {
     }
   }
 
-  /** Ends the run if it has not ended, waits for every thread and frees everything. */
+  /** Ends the run if it has not ended, waits for every thread and frees everything; a second time does nothing. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.end({ kind: "stopped", status: STATUS.OK, reason: "stopped from outside" });
     await this.ended;
+    if (this.#disposed) return;
+    this.#disposed = true;
     const idle = this.#models.every((model) => model.idle);
     this.#terminate();
     // A model that was given up may still look at the memory: that is then left to the end of the process.

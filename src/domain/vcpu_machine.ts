@@ -167,12 +167,12 @@ export class VcpuMachine {
     if (state === STATE.IORESP_READY) {
       if (!this.#write) this.#run.setData(this.#offset, this.#piece, page.dataLow(id), page.dataHigh(id));
       page.setState(id, STATE.NONE);
+      this.#served[this.#server]++;
     } else if (state === STATE.NONE) {
       if (!this.#write) this.#run.fillOnes(this.#offset, this.#piece);
     } else {
       return this.#badState(state);
     }
-    this.#served[this.#server]++;
     this.#server = -1;
     this.#finishPiece(this.#piece);
     return this.#advance();
@@ -198,8 +198,10 @@ export class VcpuMachine {
   }
 
   #pciAddress(): Next {
-    if (this.#write) this.control.cf8 = this.#run.data(this.#offset + this.#remaining - 4, 4);
-    else this.#run.setData(this.#offset, 4, this.control.cf8, 0);
+    for (; this.#remaining > 0; this.#finishPiece(4)) { // more than one only in a string instruction
+      if (this.#write) this.control.cf8 = this.#run.data(this.#offset, 4);
+      else this.#run.setData(this.#offset, 4, this.control.cf8, 0);
+    }
     return NEXT.ENTER;
   }
 

@@ -10,9 +10,20 @@ export function serveOnce<Start>(body: (start: Start, report: (report: Report) =
       await body(event.data, report);
       report({ kind: "stopped" });
     } catch (error) {
-      report({ kind: "failed", message: error instanceof Error ? error.stack ?? error.message : String(error) });
+      report({ kind: "failed", message: describe(error) });
     }
   };
+}
+
+/** One line: an outcome's reason is one. What is left of the stack is where the error was thrown. */
+function describe(error: unknown): string {
+  if (!(error instanceof Error)) return oneLine(String(error));
+  const where = /^ {4}at .*$/m.exec(error.stack ?? "")?.[0].trim();
+  return oneLine(`${error.name}: ${error.message}`) + (where === undefined ? "" : ` (${where})`);
+}
+
+function oneLine(text: string): string {
+  return text.replace(/\s*\n\s*/g, " ");
 }
 
 declare const self: Worker;

@@ -39,8 +39,15 @@ export class Mapping implements Disposable {
     return new Mapping(address, sizeBytes, subject);
   }
 
-  /** Replaces [offset, offset + sizeBytes) of this range by the pages of `file` from `fileOffset`. @throws {LinuxError} */
+  /**
+   * Replaces [offset, offset + sizeBytes) of this range by the pages of `file` from `fileOffset`.
+   * @throws {LinuxError}
+   * @throws {RangeError} not all of it is in this range: MAP_FIXED would replace somebody else's memory
+   */
   place(offset: number, sizeBytes: number, file: Descriptor, fileOffset: number): void {
+    if (!(this.#live && offset >= 0 && sizeBytes >= 0 && offset + sizeBytes <= this.sizeBytes)) {
+      throw new RangeError(`${this.subject}: nothing can be placed at ${offset} + ${sizeBytes}`);
+    }
     const flags = MAP_SHARED | MAP_FIXED | MAP_NORESERVE;
     map(this.address + BigInt(offset), sizeBytes, PROT_READ_WRITE, flags, file.number, fileOffset, this.subject);
   }

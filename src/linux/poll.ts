@@ -15,7 +15,7 @@ export class PollSet {
   readonly #buffer: Uint8Array<ArrayBuffer>;
   #count = 0;
 
-  constructor(capacity: number) {
+  constructor(private readonly capacity: number) {
     this.#bytes = new ArrayBuffer(capacity * ENTRY_BYTES);
     this.#descriptors = new Int32Array(this.#bytes);
     this.#events = new Int16Array(this.#bytes);
@@ -27,8 +27,9 @@ export class PollSet {
     this.#count = 0;
   }
 
-  /** Adds a descriptor. @returns its index, for {@linkcode result} */
+  /** Adds a descriptor. @returns its index, for {@linkcode result}. @throws {RangeError} the set is full */
   add(descriptor: number, events: number): number {
+    if (this.#count === this.capacity) throw new RangeError(`more than ${this.capacity} descriptors in a poll set`);
     const index = this.#count++;
     this.#descriptors[index * 2] = descriptor;
     this.#events[index * 4 + 2] = events;

@@ -37,6 +37,7 @@ export class Bank implements Disposable {
     private readonly release: (bank: Bank) => void,
   ) {}
 
+  /** A second time does nothing: its mfns and its place in the table may be another bank's by then. */
   [Symbol.dispose](): void {
     this.release(this);
     this.frameTableMemory[Symbol.dispose]();
@@ -79,8 +80,7 @@ export class MachineMemory implements Disposable {
     const tableMemory = stack.use(Mapping.anonymous(tableBytes, "frame table"));
     const table = new FrameTable(tableMemory.buffer, firstMfn, frames);
     const bank = new Bank(file, directmap, table, tableMemory, firstMfn, frames, owner, (gone) => {
-      this.#entries[slot * FIELDS + FRAMES] = 0;
-      this.#banks.delete(gone);
+      if (this.#banks.delete(gone)) this.#entries[slot * FIELDS + FRAMES] = 0;
     });
     this.#entries[slot * FIELDS + FIRST_MFN] = firstMfn;
     this.#entries[slot * FIELDS + DIRECTMAP] = Number(directmap.address);

@@ -14,7 +14,8 @@ export class FrameError extends Error {
 }
 
 const TYPE_SHIFT = 28, COUNT_MASK = (1 << TYPE_SHIFT) - 1;
-const MAX_REFERENCES = 2 ** 30;
+/** Every use as a type holds a reference, so this bounds the type count, too: it cannot run over into the type. */
+const MAX_REFERENCES = COUNT_MASK;
 
 /**
  * Two words a frame in memory that costs nothing until touched: references beyond the allocation's own, and type with
@@ -97,7 +98,9 @@ export class FrameTable {
 
   #index(mfn: Mfn): number {
     const frame = mfn - this.firstMfn;
-    if (!(frame >= 0 && frame < this.frames)) throw new FrameError(`mfn 0x${mfn.toString(16)} is not of this bank`);
+    if (!(Number.isInteger(frame) && frame >= 0 && frame < this.frames)) {
+      throw new FrameError(`mfn 0x${mfn.toString(16)} is not of this bank`);
+    }
     return 2 + frame * 2;
   }
 }

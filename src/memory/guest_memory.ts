@@ -42,14 +42,17 @@ export class GuestMemory {
   }
 
   #firstProblem(address: number, sizeBytes: number, writing: boolean): string | null {
-    if (!Number.isSafeInteger(address) || address < 0 || !Number.isSafeInteger(address + sizeBytes)) {
+    const isWhole = (number: number) => Number.isSafeInteger(number) && number >= 0;
+    if (!isWhole(address) || !isWhole(sizeBytes) || !isWhole(address + sizeBytes)) {
       return "no guest-physical address";
     }
     const end = Math.ceil((address + sizeBytes) / PAGE_SIZE);
     for (let gfn = Math.floor(address / PAGE_SIZE); gfn < end; gfn++) {
-      const type = p2mType(this.p2m.lookup(gfn));
-      if (type === P2M_TYPE.RAM_RO && !writing) continue;
-      if (type !== P2M_TYPE.RAM_RW) return `gfn 0x${gfn.toString(16)} is no ${writing ? "writable " : ""}memory`;
+      const entry = this.p2m.lookup(gfn), type = p2mType(entry);
+      if (type !== P2M_TYPE.RAM_RW && (type !== P2M_TYPE.RAM_RO || writing)) {
+        return `gfn 0x${gfn.toString(16)} is no ${writing ? "writable " : ""}memory`;
+      }
+      if (this.banks.find(p2mMfn(entry)) < 0) return `mfn 0x${p2mMfn(entry).toString(16)} is in no bank`;
     }
     return null;
   }

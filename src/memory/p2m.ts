@@ -50,15 +50,21 @@ export class P2m {
 
   /** The entry of any number taken as gfn: {@linkcode P2M_INVALID} for what is outside the p2m, too. */
   lookup(gfn: number): number {
-    if (!(gfn >= 0 && gfn < GFNS)) return P2M_INVALID;
+    if (!(Number.isInteger(gfn) && gfn >= 0 && gfn < GFNS)) return P2M_INVALID;
     const superpage = Math.floor(gfn / SUPERPAGE_FRAMES);
     const entry = this.#superpages[superpage];
     if (entry === SPLIT) return this.#frames[gfn];
     return entry === P2M_INVALID ? P2M_INVALID : entry + (gfn - superpage * SUPERPAGE_FRAMES);
   }
 
-  /** Maps `count` guest frames from `gfn` to machine frames from `mfn`. @throws {RangeError} outside the p2m */
+  /**
+   * Maps `count` guest frames from `gfn` to machine frames from `mfn`.
+   * @throws {RangeError} outside the p2m, or machine frames that no entry can name
+   */
   map(gfn: Gfn, mfn: number, count: number, type: P2mType): void {
+    if (!(Number.isInteger(mfn) && mfn >= 0 && mfn + count - 1 <= MFN_MASK)) {
+      throw new RangeError(`mfns 0x${mfn.toString(16)} + 0x${count.toString(16)} are no machine frames`);
+    }
     this.#set(gfn, count, (((type ^ 1) << TYPE_SHIFT) | mfn) >>> 0);
   }
 
@@ -69,7 +75,7 @@ export class P2m {
 
   /** Sets entries; `first` counts up with the gfns unless it is invalid. Whole aligned superpages stay whole. */
   #set(gfn: number, count: number, first: number): void {
-    if (!(gfn >= 0 && count >= 0 && gfn + count <= GFNS)) {
+    if (!(Number.isInteger(gfn) && Number.isInteger(count) && gfn >= 0 && count >= 0 && gfn + count <= GFNS)) {
       throw new RangeError(`gfns 0x${gfn.toString(16)} + 0x${count.toString(16)} are outside the p2m`);
     }
     const step = first === P2M_INVALID ? 0 : 1;

@@ -1,0 +1,82 @@
+/** `run --lane`: the same command in a machine that has KVM, for hosts that have none. */
+
+import { resolve } from "node:path";
+import { planBoot } from "../boot/loaders.ts";
+import { bootRequest } from "../machine/machine.ts";
+import { DEFAULT_MEMORY_BYTES, parseMemory, UsageError } from "../machine/options.ts";
+import type { CpioWriter } from "../lane/cpio.ts";
+import { denoPackages } from "../lane/deno_cache.ts";
+import { type Job, type LaneOptions, type LaneRun, startLane } from "../lane/lane.ts";
+import { laneArguments, type RunArguments } from "./arguments.ts";
+import { bundle, disassembler } from "./lane_program.ts";
+import { Conversation } from "./lane_conversation.ts";
+
+/** Where the program and its report are in the machine. */
+const PROGRAM = "/lane/xenolith.js", REPORT = "report.json";
+
+/** A machine that takes this long to boot never will. */
+const BOOT_MS = 120_000;
+
+/** The guest's time-out counts the machine's own time; a real second brings at least this part of one. */
+const SLOWEST = 1 / 20;
+
+/** Memory of the machine beside the guest's: Xenolith, and the files. */
+const PROGRAM_MIB = 256;
+
+/** @returns the exit status. @throws {LaneError} @throws {UsageError} @throws {ImageError} */
+export async function runInLane(args: string[], parsed: RunArguments): Promise<number> {
+  const { images, machine, timeoutMs } = parsed;
+  // What is wrong with an image need not wait for a machine. Of several, those before it would have run.
+  if (images.length === 1) planBoot(bootRequest({ ...machine, image: images[0] }));
+  using conversation = new Conversation();
+  const job = jobOf(args, parsed);
+  const guestMiB = Math.ceil(parseMemory(machine.memory ?? DEFAULT_MEMORY_BYTES) / 2 ** 20);
+  const options: LaneOptions = {
+    clock: "wait idle",
+    terminal: conversation.isTerminal,
+    memoryMiB: guestMiB + PROGRAM_MIB,
+    ...(timeoutMs !== undefined && { timeoutMs: BOOT_MS + timeoutMs / SLOWEST }),
+  };
+  await using run = await startLane(job, options);
+  const status = await conversation.hold(run);
+  if (parsed.json !== undefined && parsed.json !== "-") await copyReport(run, parsed.json);
+  return status;
+}
+
+/** The command line again, in the directory where it was given, with the files that it names. */
+function jobOf(args: string[], parsed: RunArguments): Job {
+  const { images, machine } = parsed;
+  const modules = (machine.modules ?? []).map((module) =>
+    typeof module === "object" && "file" in module ? module.file : module
+  );
+  const files = [...images, machine.initrd, ...modules].filter((file) => typeof file === "string");
+  return {
+    command: ["deno", "run", "--allow-all", "--no-config", PROGRAM, "run", ...laneArguments(args, `/out/${REPORT}`)],
+    directory: Deno.cwd(),
+    async files(archive) {
+      const [program] = await Promise.all([bundle(), disassembler()]);
+      for (const path of new Set(files)) addFile(archive, path);
+      await denoPackages(archive, ["iced-x86"]);
+      archive.file(PROGRAM, program);
+    },
+  };
+}
+
+/** A file at the same place in the machine. One that cannot be read is left to the command there to complain about. */
+function addFile(archive: CpioWriter, path: string): void {
+  try {
+    archive.file(resolve(path), Deno.readFileSync(path));
+  } catch (error) {
+    if (error instanceof RangeError) throw error;
+  }
+}
+
+async function copyReport(run: LaneRun, path: string): Promise<void> {
+  const report = await run.ended.then(({ files }) => files.get(REPORT), () => undefined);
+  if (report === undefined) return;
+  try {
+    Deno.writeFileSync(path, report);
+  } catch (error) {
+    throw new UsageError(`--json ${path}: ${(error as Error).message}`);
+  }
+}

@@ -1,0 +1,106 @@
+/** A domain without vCPUs for testing DeviceModelRuntime: a server, its page, and a script of requests. */
+
+import { assertEquals } from "@std/assert";
+import type { RangeHandler, ShutdownReason } from "../../src/dm/host.ts";
+import { DeviceModelRuntime } from "../../src/dm/runtime.ts";
+import { DIR_READ, DIR_WRITE, STATE, TYPE } from "../../src/ioreq/abi.ts";
+import { SERVER_TABLE_BYTES, ServerTable } from "../../src/ioreq/server_table.ts";
+import { eventDescriptor } from "../../src/linux/event_descriptor.ts";
+import { Mapping } from "../../src/linux/mapping.ts";
+
+const STATE_BYTES = 256;
+
+/** One access: a read when no value is given. */
+export interface Request {
+  readonly type: "port" | "memory";
+  readonly address: number;
+  readonly size: number;
+  readonly value?: bigint;
+  readonly vcpu?: number;
+}
+
+export class FakeDomain implements Disposable {
+  readonly #stack = new DisposableStack();
+  readonly #table = this.#stack.use(Mapping.anonymous(Math.ceil(SERVER_TABLE_BYTES / 4096) * 4096, "server table"));
+  readonly #page = this.#stack.use(Mapping.anonymous(4096, "ioreq page"));
+  readonly #state = new ArrayBuffer(STATE_BYTES + 16);
+  readonly doorbell = this.#stack.use(eventDescriptor("device model"));
+  readonly servers = new ServerTable(this.#table.address);
+  readonly server = this.servers.server(3);
+  readonly page;
+  runtime: DeviceModelRuntime;
+  readonly lines: [gsi: number, level: boolean][] = [];
+  readonly shutdowns: ShutdownReason[] = [];
+  /** Called when a request was answered. */
+  answered: (vcpu: number) => void = () => {};
+
+  constructor() {
+    this.servers.change(() => this.server.create(this.#page.address, this.doorbell.number, 128));
+    this.page = this.server.page();
+    this.runtime = this.attach();
+  }
+
+  /** Another generation of the device model's runtime over the same state. */
+  attach(): DeviceModelRuntime {
+    return this.runtime = new DeviceModelRuntime(
+      this.servers,
+      this.server,
+      new DataView(this.#state, 8, STATE_BYTES),
+      {
+        setIrqLevel: (gsi, level) => this.lines.push([gsi, level]),
+        shutdown: (reason) => this.shutdowns.push(reason),
+        notify: (vcpu) => this.answered(vcpu),
+      },
+    );
+  }
+
+  /** Puts a request into its slot and sends the event, as VcpuMachine does. */
+  send({ type, address, size, value, vcpu = 0 }: Request): void {
+    const kind = type === "port" ? TYPE.PIO : TYPE.COPY;
+    this.page.fill(vcpu, kind, address >>> 0, Math.floor(address / 2 ** 32), size);
+    this.page.setData(vcpu, Number((value ?? 0n) & 0xffff_ffffn), Number((value ?? 0n) >> 32n));
+    this.page.publish(vcpu, STATE.READY, value === undefined ? DIR_READ : DIR_WRITE);
+    this.server.eventChannels().send(vcpu);
+  }
+
+  /** Serves the requests one after the other, then releases the server. @returns the data of each slot afterwards */
+  serve(...requests: readonly Request[]): bigint[] {
+    const answers: bigint[] = [];
+    let next = 0;
+    this.answered = (vcpu) => {
+      assertEquals(this.page.state(vcpu), STATE.IORESP_READY, "the vCPU was woken before the answer was there");
+      this.page.setState(vcpu, STATE.NONE);
+      answers.push(BigInt(this.page.dataLow(vcpu)) | (BigInt(this.page.dataHigh(vcpu)) << 32n));
+      if (next === requests.length) this.server.release();
+      else this.send(requests[next++]);
+    };
+    if (requests.length === 0) this.server.release();
+    else this.send(requests[next++]);
+    this.runtime.serve();
+    return answers;
+  }
+
+  [Symbol.dispose](): void {
+    this.#stack.dispose();
+  }
+}
+
+/** A handler that writes down what it is asked, and reads the bytes 0x10 + offset upwards. */
+export class Recorder implements RangeHandler {
+  readonly log: string[];
+
+  constructor(readonly name = "", log: string[] = []) {
+    this.log = log;
+  }
+
+  read(offset: number, size: number): number {
+    this.log.push(`${this.name}r${size}@${offset}`);
+    let value = 0;
+    for (let byte = 0; byte < size; byte++) value += ((0x10 + offset + byte) & 0xff) * 256 ** byte;
+    return value;
+  }
+
+  write(offset: number, size: number, value: number): void {
+    this.log.push(`${this.name}w${size}@${offset}=${value.toString(16)}`);
+  }
+}
