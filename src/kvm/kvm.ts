@@ -19,11 +19,14 @@ export class Kvm implements Disposable {
 
   /** Opens /dev/kvm. @throws {KvmUnavailable} there is none, it may not be opened, or it speaks another version */
   static open(path = "/dev/kvm"): Kvm {
-    const descriptor = openDevice(path);
-    const version = descriptor.ioctlValue(KVM.GET_API_VERSION, "KVM_GET_API_VERSION", 0);
-    if (version === KVM_API_VERSION) return new Kvm(descriptor);
-    descriptor[Symbol.dispose]();
-    throw new KvmUnavailable(`${path} speaks version ${version} of the KVM interface, not ${KVM_API_VERSION}`);
+    using stack = new DisposableStack();
+    const descriptor = stack.use(openDevice(path));
+    const version = versionOf(descriptor);
+    if (version !== KVM_API_VERSION) {
+      throw new KvmUnavailable(`${path} speaks version ${version} of the KVM interface, not ${KVM_API_VERSION}`);
+    }
+    stack.move();
+    return new Kvm(descriptor);
   }
 
   /** What KVM_CHECK_EXTENSION answers for one of CAP: 0 for a capability that is missing. */
@@ -73,5 +76,14 @@ function openDevice(path: string): Descriptor {
       throw new KvmUnavailable(`no permission on ${path}: add the user to its group (often "kvm"), or use --lane`);
     }
     throw new KvmUnavailable(`${path} cannot be opened: ${(error as Error).message}`);
+  }
+}
+
+/** KVM_GET_API_VERSION; a device that does not know it (ENOTTY) is not KVM. */
+function versionOf(descriptor: Descriptor): number {
+  try {
+    return descriptor.ioctlValue(KVM.GET_API_VERSION, "KVM_GET_API_VERSION", 0);
+  } catch (error) {
+    throw new KvmUnavailable(`${descriptor.subject} is not KVM: ${(error as Error).message}`);
   }
 }

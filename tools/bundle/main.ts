@@ -1,10 +1,10 @@
-/** `deno task bundle`: all of `run` and `doctor` in one file, dist/xenolith.js, which needs nothing but Deno. */
+/** `deno task bundle [OUTPUT]`: all of `run` and `doctor` in one file, dist/xenolith.js, which needs nothing but Deno. */
 
 import { build, type Plugin, stop } from "esbuild";
 import configuration from "../../deno.json" with { type: "json" };
 
 const ROOT = new URL("../../", import.meta.url);
-const OUTPUT = "dist/xenolith.js";
+const OUTPUT = Deno.args[0] ?? "dist/xenolith.js";
 
 /** The disassembler brings WebAssembly of 2 MB and is needed only when a guest dies: Deno fetches it then. */
 const DISASSEMBLER = "iced-x86";
