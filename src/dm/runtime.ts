@@ -122,24 +122,27 @@ export class DeviceModelRuntime implements DeviceModelHost {
     this.#stops.forEach((flush) => flush());
   }
 
-  /** Hands out what the watched descriptors have; sleeps until one has something, or a request comes, if it may. */
+  /**
+   * Hands out what the watched descriptors have; sleeps until one has something, or a request comes, if it may.
+   * Indexed loops: this runs between requests, and an iterator would be an allocation.
+   */
   #wait(sleep: boolean): void {
-    const doorbell = this.#channels.doorbell, poll = this.#poll;
-    for (const flush of this.#flushes) flush();
+    const doorbell = this.#channels.doorbell, poll = this.#poll, watches = this.#watches;
+    for (let index = 0; index < this.#flushes.length; index++) this.#flushes[index]();
     if (sleep) doorbell.arm();
     poll.clear();
     poll.add(doorbell.descriptor, POLLIN);
-    for (const watch of this.#watches) {
-      const interest = watch.interest();
-      poll.add(interest < 0 ? -1 : watch.descriptor, Math.max(interest, 0)); // poll(2) skips descriptor -1
+    for (let index = 0; index < watches.length; index++) {
+      const interest = watches[index].interest();
+      poll.add(interest < 0 ? -1 : watches[index].descriptor, Math.max(interest, 0)); // poll(2) skips descriptor -1
     }
     if (!sleep || this.#attention()) poll.look();
     else poll.wait();
     doorbell.disarm();
     if (poll.result(0) !== 0) doorbell.clear();
-    for (let index = 0; index < this.#watches.length; index++) {
+    for (let index = 0; index < watches.length; index++) {
       const events = poll.result(index + 1);
-      if (events !== 0) this.#watches[index].ready(events);
+      if (events !== 0) watches[index].ready(events);
     }
   }
 

@@ -1,29 +1,36 @@
-/** How long to spin before sleeping: as long as it pays, and hardly at all where it does not. */
+/** How long to spin before sleeping: as long as it pays, and hardly ever where it does not. */
 
 import { pause } from "../linux/calls.ts";
 
-/** Longest spin in pauses (about 45 ns each): somewhat more than an answer from another core takes. */
-const MOST = 512;
-/** After spins that were in vain the budget is 0; each so many waits one short spin tries again. */
-const LEAST = 16, TRY_AGAIN_EVERY = 64;
+/**
+ * Longest spin in pauses (about 40 ns each): longer than waking an idle processor takes, else two sides that both slept
+ * never find each other awake again (docs/performance.md).
+ */
+const MOST = 1024;
+/** After spins in vain at most so many waits go by without one. */
+const MOST_SKIPPED = 256;
 
-/** Learns from each wait whether what was waited for came while spinning. */
+/** Learns from each wait whether what was waited for came while spinning: spins fully, or not at all. */
 export class AdaptiveSpin {
-  #budget = MOST;
-  #waits = 0;
+  /** Waits that go by without a spin from now on, and after the next one in vain. */
+  #skip = 0;
+  #penalty = 1;
 
-  /** Spins until `done` holds or the budget is used up. @returns whether it holds */
+  /** Spins until `done` holds or it has been long enough. @returns whether it holds */
   until(done: () => boolean): boolean {
-    let left = this.#budget;
-    if (left === 0 && ++this.#waits % TRY_AGAIN_EVERY === 0) left = LEAST;
-    for (; left > 0; left--) {
+    if (this.#skip > 0) {
+      this.#skip--;
+      return done();
+    }
+    for (let left = MOST; left > 0; left--) {
       if (done()) {
-        this.#budget = Math.min(MOST, Math.max(LEAST, this.#budget * 2));
+        this.#penalty = 1;
         return true;
       }
       pause();
     }
-    this.#budget = this.#budget > LEAST ? this.#budget >> 1 : 0;
+    this.#skip = this.#penalty;
+    this.#penalty = Math.min(MOST_SKIPPED, this.#penalty * 2);
     return done();
   }
 }

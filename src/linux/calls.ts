@@ -16,7 +16,7 @@ const SYMBOLS = {
   // waiting and waking
   read: { name: call, parameters: ["i32", "i32", "buffer", "u64"], result: "i32" }, // fd, buf, count
   write: { name: call, parameters: ["i32", "i32", "buffer", "u64"], result: "i32" }, // fd, buf, count
-  ppoll: { name: call, parameters: ["i32", "buffer", "u64", "buffer", "pointer", "u64"], result: "i32" }, // fds, n, timeout, mask, size
+  ppoll: { name: call, parameters: ["i32", "buffer", "u32", "buffer", "pointer", "u64"], result: "i32" }, // fds, n, timeout, mask, size
   futex: { name: call, parameters: ["i32", "pointer", "i32", "u32", "pointer", "pointer", "u32"], result: "i32" }, // word, op, value, timeout, word2, value3
   tgkill: { name: call, parameters: ["i32", "i32", "i32", "i32"], result: "i32" }, // tgid, tid, signal
   // the rest is set-up and teardown
@@ -80,7 +80,7 @@ export const futex = (word: Pointer, operation: number, value: number): number =
 export const tgkill = (pid: number, tid: number, signal: number): number => symbols.tgkill(234, pid, tid, signal);
 export const openat = (directory: number, path: Buffer, flags: number): number =>
   symbols.path(257, directory, path, flags, 0);
-export const ppoll = (set: Buffer, count: bigint, timeout: Buffer): number =>
+export const ppoll = (set: Buffer, count: number, timeout: Buffer): number =>
   symbols.ppoll(271, set, count, timeout, null, 8n);
 export const eventfd2 = (initial: number, flags: number): number => symbols.numbers(290, initial, flags, 0);
 export const pipe2 = (pair: Buffer, flags: number): number => symbols.name(293, pair, flags);

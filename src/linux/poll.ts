@@ -39,12 +39,12 @@ export class PollSet {
 
   /** Waits until one of them is ready, or a signal arrives. @returns how many are ready, or -errno */
   wait(): number {
-    return calls.ppoll(this.#buffer, BigInt(this.#count), null);
+    return calls.ppoll(this.#buffer, this.#count, null);
   }
 
   /** Looks which are ready, without waiting. @returns how many are ready, or -errno */
   look(): number {
-    return calls.ppoll(this.#buffer, BigInt(this.#count), NO_TIME);
+    return calls.ppoll(this.#buffer, this.#count, NO_TIME);
   }
 
   /** What the last wait said of entry `index`. */

@@ -1,0 +1,43 @@
+import { assert, assertEquals } from "@std/assert";
+import { KVM, testWith } from "../support/capabilities.ts";
+
+/** What the acceptance of releases reads; more keys may come. */
+const PROMISED = [
+  "exit_ratio_vs_c",
+  "dispatch_ns",
+  "dispatch_collections",
+  "platform_ioreq_us",
+  "platform_ioreq_ratio_vs_c",
+  "start_to_exit_ms",
+  "start_to_exit_bundled_ms",
+  "rss_mib",
+];
+
+async function bench(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+  const cwd = new URL("../../", import.meta.url);
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), { args: ["task", "bench", ...args], cwd })
+    .output();
+  const decoder = new TextDecoder();
+  return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
+}
+
+testWith([KVM], "bench --json prints one object with the promised figures and the host", async () => {
+  const { code, stdout, stderr } = await bench("--quick", "--json");
+  assertEquals(code, 0, stderr);
+  const report: Record<string, unknown> = JSON.parse(stdout);
+  assertEquals(report.schema, 1);
+  assertEquals(Object.keys(report.host as object).sort(), ["cores", "cpu", "deno", "kernel"]);
+  for (const key of PROMISED) {
+    const value = report[key];
+    assert(value === null || typeof value === "number" && Number.isFinite(value) && value >= 0, `${key}: ${value}`);
+  }
+  assertEquals(report.dispatch_collections, 0, "the exit path allocates");
+});
+
+testWith([KVM], "bench refuses names and options that it does not know", async () => {
+  for (const unknown of ["--fast", "exit"]) {
+    const { code, stdout, stderr } = await bench(unknown);
+    assertEquals([code, stdout], [64, ""]);
+    assert(stderr.includes(`unknown ${unknown}`), stderr);
+  }
+});

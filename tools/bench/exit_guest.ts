@@ -1,0 +1,100 @@
+/** The guest that does nothing but exit (guests/exits), under Xenolith and under the C loop, round by round. */
+
+import { clockNs, PROCESS_CPU_CLOCK } from "./clock.ts";
+import { CProgram, type Round } from "./c_program.ts";
+import { path } from "./harness.ts";
+import { planBoot } from "../../src/boot/loaders.ts";
+
+import { bootRequest, type Machine, startMachine } from "../../src/machine/machine.ts";
+import { DEFAULT_MEMORY_BYTES } from "../../src/machine/options.ts";
+
+/** Which access the guest repeats. */
+export interface Access {
+  readonly op: "in" | "out";
+  readonly port: number;
+}
+
+/** More exits than anybody waits for. */
+const FOR_EVER = 1e15;
+/** Exits until the optimising compiler is through with the exit path. */
+const WARM_UP_EXITS = 30_000;
+
+const IMAGE = path("guests/exits.img");
+const commandLine = ({ op, port }: Access) => `op=${op} port=${port} count=${FOR_EVER}`;
+
+/** The guest under Xenolith: paused, but for the rounds. */
+export class ExitGuest implements AsyncDisposable {
+  private constructor(private readonly machine: Machine, private readonly exitsPerMs: number) {}
+
+  /** Boots it and lets it run until everything is compiled. */
+  static async start(access: Access): Promise<ExitGuest> {
+    const options = { image: IMAGE, cmdline: commandLine(access) };
+    const machine = await startMachine(options, { input: -1, output: -1, escape: null });
+    try {
+      const startMs = performance.now();
+      await untilExits(machine, WARM_UP_EXITS);
+      const exitsPerMs = WARM_UP_EXITS / (performance.now() - startMs);
+      await machine.pause();
+      return new ExitGuest(machine, exitsPerMs);
+    } catch (error) {
+      await machine[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  /** How many exits take about so long. */
+  exitsIn(ms: number): number {
+    return Math.ceil(this.exitsPerMs * ms);
+  }
+
+  /** Lets the guest run for about `ms`. The vCPU stands still at both ends, so the counts are exact. */
+  async round(ms: number): Promise<Round> {
+    const before = exitsOf(this.machine);
+    const cpu = clockNs(PROCESS_CPU_CLOCK), startMs = performance.now();
+    this.machine.resume();
+    await new Promise((resolve) => setTimeout(resolve, ms));
+    await this.machine.pause();
+    const wallNs = (performance.now() - startMs) * 1e6, cpuNs = clockNs(PROCESS_CPU_CLOCK) - cpu;
+    return { count: exitsOf(this.machine) - before, cpuNs, wallNs };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.machine[Symbol.asyncDispose]();
+  }
+}
+
+/** The same guest under the C loop, in the state in which Xenolith's loader would start it. */
+export async function startExitLoop(access: Access): Promise<CProgram | null> {
+  const plan = planBoot(bootRequest({ image: IMAGE, cmdline: commandLine(access) }));
+  if (plan.entry.mode !== "protected") throw new Error(`exit_loop.c cannot enter ${plan.entry.mode} mode`);
+  const { rip, registers: { rbx = 0 } } = plan.entry;
+  const file = await Deno.makeTempFile({ prefix: "xenolith-bench-" });
+  try {
+    using output = await Deno.open(file, { write: true });
+    for (const { address, bytes } of plan.segments) {
+      await write(output, new Uint8Array(new BigUint64Array([BigInt(address), BigInt(bytes.length)]).buffer));
+      await write(output, bytes);
+    }
+    const program = await CProgram.start("exit_loop", [file, DEFAULT_MEMORY_BYTES, rip, rbx, access.port].map(String));
+    await program?.round(1); // its answer says that the file has been read
+    return program;
+  } finally {
+    await Deno.remove(file);
+  }
+}
+
+async function write(file: Deno.FsFile, bytes: Uint8Array): Promise<void> {
+  for (let done = 0; done < bytes.length;) done += await file.write(bytes.subarray(done));
+}
+
+async function untilExits(machine: Machine, count: number): Promise<void> {
+  while (exitsOf(machine) < count) {
+    const pause = new Promise<void>((resolve) => setTimeout(resolve, 20));
+    const outcome = await Promise.race([machine.ended, pause]);
+    if (outcome) throw new Error(`the guest ended: ${outcome.reason}`);
+  }
+}
+
+function exitsOf(machine: Machine): number {
+  return machine.statistics.exits.IO ?? 0;
+}
