@@ -19,6 +19,8 @@ export interface DomainOperations {
 /** Descriptors are looked at at least once in so many requests, even when the next request is always there. */
 const REQUESTS_PER_LOOK = 64;
 const MAX_WATCHES = 63;
+/** Ports of an x86 processor. */
+const PORTS = 0x1_0000;
 
 interface Claim {
   readonly first: number;
@@ -54,6 +56,7 @@ export class DeviceModelRuntime implements DeviceModelHost {
   }
 
   mapPorts(first: number, count: number, handler: RangeHandler): void {
+    if (first + count > PORTS) throw new RangeError(`port 0x${first.toString(16)} + ${count}: there are only ${PORTS}`);
     this.#map(RANGE.PORT, first, first + count - 1, handler);
     for (let port = first; port < first + count; port++) this.#ports.set(port, this.#claims[RANGE.PORT].at(-1)!);
   }

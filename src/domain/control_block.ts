@@ -133,9 +133,8 @@ export class ControlBlock {
   end(outcome: Outcome): boolean {
     return this.lock.hold(() => {
       if (this.stopping) return false;
-      const reason = new TextEncoder().encode(outcome.reason).subarray(0, REASON_BYTES);
-      this.#bytes.set(reason, REASON);
-      this.#words[REASON_LENGTH] = reason.length;
+      const room = this.#bytes.subarray(REASON, REASON + REASON_BYTES); // encodeInto() cuts between characters
+      this.#words[REASON_LENGTH] = new TextEncoder().encodeInto(outcome.reason, room).written;
       this.#words[STATUS] = outcome.status;
       this.#words[OUTCOME_VCPU] = outcome.vcpu ?? -1;
       this.#words[RECORDED] = outcome.rip === undefined ? 0 : 1;

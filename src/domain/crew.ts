@@ -34,11 +34,11 @@ export class CrewMember {
     };
   }
 
-  /** Hands the Worker its task. */
+  /** Hands the Worker its task. @throws {DOMException} a configuration that cannot be cloned: then it has none */
   start(start: Start): void {
+    this.#worker.postMessage(start);
     this.#told = true;
     this.#idle = false;
-    this.#worker.postMessage(start);
   }
 
   /** Resolves when a model serves, or is gone without. */

@@ -48,10 +48,11 @@ export class Kvm implements Disposable {
 
   /** KVM_CREATE_VM. A signal interrupts it with EINTR when many VMs come and go: then again. @throws {LinuxError} */
   createVm(): Vm {
+    const { runPageBytes } = this;
     for (;;) {
       try {
         const number = this.descriptor.ioctlValue(KVM.CREATE_VM, "KVM_CREATE_VM", 0);
-        return new Vm(new Descriptor(number, "VM"), this.runPageBytes);
+        return new Vm(new Descriptor(number, "VM"), runPageBytes);
       } catch (error) {
         if (!failedWith(error, EINTR)) throw error;
       }

@@ -66,9 +66,9 @@ const UNITS: Record<string, number> = { "": 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 3
  * @throws {UsageError} not a size, less than 1 MiB, more than 512 GiB
  */
 export function parseMemory(memory: number | string): number {
-  const match = /^(\d+)([KMGT]?)(i?B)?$/i.exec(String(memory));
+  const match = /^(\d+)(?:([KMGT])i?)?B?$/i.exec(String(memory));
   if (match === null) throw new UsageError(`memory ${memory}: not a size such as 64M or 2G`);
-  const bytes = Number(match[1]) * UNITS[match[2].toUpperCase()];
+  const bytes = Number(match[1]) * UNITS[(match[2] ?? "").toUpperCase()];
   if (bytes < MINIMUM_MEMORY_BYTES) throw new UsageError(`memory ${memory}: a machine has at least 1M`);
   if (bytes > MAXIMUM_MEMORY_BYTES) throw new UsageError(`memory ${memory}: a machine has at most 512G`);
   if (bytes % PAGE_SIZE !== 0) throw new UsageError(`memory ${memory}: not a multiple of 4K`);

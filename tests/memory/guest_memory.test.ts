@@ -7,7 +7,7 @@ import { BankViews, MachineMemory } from "../../src/memory/bank.ts";
 import { GuestAddressError, GuestMemory } from "../../src/memory/guest_memory.ts";
 import { P2m, P2M_TYPE, p2mMemory } from "../../src/memory/p2m.ts";
 
-const RUNS = Number(Deno.env.get("XENOLITH_PROPERTY_RUNS") ?? 1000);
+const RUNS = Number(Deno.env.get("XENOLITH_PROPERTY_RUNS") ?? 300);
 
 /** What a refusal must not have touched. */
 const UNTOUCHED = 0xa5;

@@ -10,6 +10,18 @@ export interface Capability {
 /** A /dev/kvm that may be opened. */
 export const KVM: Capability = { present: opens("/dev/kvm"), reason: "no /dev/kvm that may be opened" };
 
+/** In the lane (src/lane) the tests run a second time, on another KVM; tests without it would say nothing new there. */
+const LANE = Deno.env.has("XENOLITH_LANE");
+
+/** A clock that goes as fast as the one on the wall. */
+export const REAL_TIME: Capability = { present: !LANE, reason: "the lane's clock counts instructions" };
+
+/** Processors on which two threads really run at once. */
+export const SEVERAL_CPUS: Capability = {
+  present: navigator.hardwareConcurrency > 1,
+  reason: "only one processor, so nothing races",
+};
+
 /** A program on the path. @param debianPackage where it comes from */
 export function program(name: string, debianPackage: string): Capability {
   const present = (Deno.env.get("PATH") ?? "").split(":").some((directory) => exists(`${directory}/${name}`));
@@ -21,12 +33,18 @@ export function file(path: string, debianPackage: string): Capability {
   return { present: exists(path), reason: `${path} is missing (Debian: ${debianPackage})` };
 }
 
-/** Defines a test that needs `capabilities`; without one it is skipped, for the first one's reason. */
+/**
+ * Defines a test that needs `capabilities`; without one it is skipped, for the first one's reason.
+ *
+ * A test that opens /dev/kvm, or starts a command that does, names {@linkcode KVM}: on a host that has none it is
+ * skipped, and in the lane it is one of those that run. There the others do not even count.
+ */
 export function testWith(
   capabilities: readonly Capability[],
   name: string,
   body: (context: Deno.TestContext) => void | Promise<void>,
 ): void {
+  if (LANE && !capabilities.includes(KVM)) return;
   const missing = capabilities.find(({ present }) => !present);
   Deno.test({
     name: missing === undefined ? name : `${name} (skipped: ${missing.reason})`,

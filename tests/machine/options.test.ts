@@ -1,0 +1,95 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import { checkModels, checkVcpus, DEFAULT_MEMORY_BYTES, parseMemory, UsageError } from "../../src/machine/options.ts";
+
+const KIB = 2 ** 10, MIB = 2 ** 20, GIB = 2 ** 30;
+
+Deno.test("parseMemory() takes sizes with binary units in either case, and plain bytes", () => {
+  const table: [memory: number | string, bytes: number][] = [
+    ["64M", 64 * MIB],
+    ["64m", 64 * MIB],
+    ["64MiB", 64 * MIB],
+    ["64MB", 64 * MIB],
+    ["65536K", 64 * MIB],
+    ["65536k", 64 * MIB],
+    ["1M", MIB],
+    ["1024K", MIB],
+    ["1048576", MIB],
+    ["1048576B", MIB],
+    ["1052672", MIB + 4096],
+    ["3G", 3 * GIB],
+    ["3gib", 3 * GIB],
+    ["512G", 512 * GIB],
+    ["0001G", GIB],
+    [64 * MIB, 64 * MIB],
+    [512 * GIB, 512 * GIB],
+    [MIB, MIB],
+    [DEFAULT_MEMORY_BYTES, 64 * MIB],
+  ];
+  for (const [memory, bytes] of table) assertEquals(parseMemory(memory), bytes, String(memory));
+});
+
+Deno.test("parseMemory() refuses everything else with what was given and why", () => {
+  const table: [memory: number | string, why: string][] = [
+    ["", "not a size"],
+    ["M", "not a size"],
+    ["-64M", "not a size"],
+    ["+64M", "not a size"],
+    ["1.5G", "not a size"],
+    ["1e9", "not a size"],
+    ["0x100000", "not a size"],
+    ["64 M", "not a size"],
+    [" 64M", "not a size"],
+    ["64M\n", "not a size"],
+    ["64MM", "not a size"],
+    ["64P", "not a size"],
+    ["64X", "not a size"],
+    [NaN, "not a size"],
+    [Infinity, "not a size"],
+    [1.5 * MIB + 0.5, "not a size"],
+    [-MIB, "not a size"],
+    [2 ** 70, "not a size"],
+    ["0", "at least 1M"],
+    ["1023K", "at least 1M"],
+    [MIB - 4096, "at least 1M"],
+    [64, "at least 1M"],
+    ["513G", "at most 512G"],
+    ["1T", "at most 512G"],
+    ["9".repeat(400), "at most 512G"],
+    [512 * GIB + 4096, "at most 512G"],
+    ["1025K", "not a multiple of 4K"],
+    [MIB + 1, "not a multiple of 4K"],
+    [`${64 * MIB + 1 * KIB}`, "not a multiple of 4K"],
+  ];
+  for (const [memory, why] of table) {
+    const { message } = assertThrows(() => parseMemory(memory), UsageError, why, String(memory));
+    assertEquals(message.startsWith(`memory ${memory}: `), true, message);
+  }
+});
+
+Deno.test("checkVcpus() takes 1 to 128, and no more than the host's KVM", () => {
+  for (const [vcpus, host] of [[1, 1], [1, 1024], [128, 1024], [128, 128], [8, 8]]) {
+    assertEquals(checkVcpus(vcpus, host), vcpus);
+  }
+  const table: [vcpus: number, host: number, maximum: number][] = [
+    [0, 1024, 128],
+    [-1, 1024, 128],
+    [129, 1024, 128],
+    [129, Infinity, 128],
+    [9, 8, 8],
+    [1.5, 8, 8],
+    [NaN, 8, 8],
+    [Infinity, Infinity, 128],
+  ];
+  for (const [vcpus, host, maximum] of table) {
+    const message = `vcpus ${vcpus}: not a whole number from 1 to ${maximum}`;
+    assertEquals(assertThrows(() => checkVcpus(vcpus, host), UsageError).message, message);
+  }
+});
+
+Deno.test("checkModels() leaves room for the platform model among the 8 ioreq servers", () => {
+  const models = Array.from({ length: 7 }, (_, index) => `model${index}.ts`);
+  assertEquals(checkModels(models), models);
+  assertEquals(checkModels([]), []);
+  const message = "8 device models: at most 7 beside the platform model";
+  assertThrows(() => checkModels([...models, "one too many.ts"]), UsageError, message);
+});

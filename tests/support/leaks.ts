@@ -1,0 +1,98 @@
+/**
+ * A program for tests/fault/leaks.test.ts: boots guests to every kind of end, and says in one JSON object what the
+ * process held before and after. A process of its own, so that nobody else's descriptors are counted.
+ */
+
+import { boot, type BootOptions } from "xenolith/testing";
+
+/** Boots of each kind between the two counts, and of all kinds before. */
+const ROUNDS = 10, WARM_UP = 2;
+
+const MODELS = "tests/support/models";
+
+async function toTheEnd(image: string, status: number, options: BootOptions = {}): Promise<void> {
+  await using vm = await boot(image, options);
+  const exit = await vm.exited;
+  if (exit.status !== status) throw new Error(`${image}: ${exit.status}, not ${status}: ${exit.reason}`);
+}
+
+async function refused(image: string, options: BootOptions, name: string): Promise<void> {
+  try {
+    await using _vm = await boot(image, options);
+  } catch (error) {
+    if (error instanceof Error && error.name === name) return;
+    throw error;
+  }
+  throw new Error(`${image}: booted`);
+}
+
+function faulty(fault: string): BootOptions {
+  return { deviceModels: [{ module: `${MODELS}/faulty.ts`, configuration: { fault } }], cmdline: "count=10" };
+}
+
+const KINDS: Record<string, () => Promise<void>> = {
+  "the guest's own status": () => toTheEnd("guests/exit.img", 7, { vcpus: 2 }),
+  "power-off": () => toTheEnd("guests/reset.img", 0, { cmdline: "poweroff" }),
+  "reset": () => toTheEnd("guests/reset.img", 66),
+  "crash": () => toTheEnd("guests/triplefault.img", 125),
+  "time-out of a halted guest": () => toTheEnd("guests/hang.img", 124, { timeoutMs: 20 }),
+  "time-out of a spinning guest": () => toTheEnd("guests/hang.img", 124, { timeoutMs: 20, cmdline: "spin" }),
+  "a device model that fails": () => toTheEnd("guests/exits.img", 70, faulty("throws when it is written to")),
+  "a device model that cannot start": () => toTheEnd("guests/exits.img", 70, faulty("throws at once")),
+  "a device model that does not exist": () => toTheEnd("guests/null.img", 70, { deviceModels: ["missing.ts"] }),
+  "a configuration that cannot be cloned": () =>
+    refused("guests/null.img", {
+      deviceModels: [{ module: `${MODELS}/tally.ts`, configuration: { value: () => 0 } }],
+    }, "DataCloneError"),
+  "a bad image": () => refused("deno.json", {}, "ImageError"),
+  "disposal while it runs": async () => {
+    await using vm = await boot("guests/echo.img", { vcpus: 2 });
+    await vm.console.expect("> ");
+    vm.console.send("half a line");
+  },
+  "disposal at once": async () => {
+    await using _vm = await boot("guests/echo.img");
+  },
+  "disposal while it is paused": async () => {
+    await using vm = await boot("guests/hang.img", { cmdline: "spin" });
+    await vm.pause();
+  },
+};
+
+/** What a process holds that a leak would add to. */
+interface Holdings {
+  readonly descriptors: number;
+  readonly threads: number;
+  readonly mappings: number;
+}
+
+/** Threads of terminated Workers end a little later: counted is what is left when nothing ends any more. */
+async function holdings(): Promise<Holdings> {
+  let last = count();
+  for (let unchanged = 0; unchanged < 5;) {
+    (globalThis as unknown as { gc(): void }).gc();
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    const now = count();
+    unchanged = now.threads < last.threads || now.descriptors < last.descriptors ? 0 : unchanged + 1;
+    last = now;
+  }
+  return last;
+}
+
+function count(): Holdings {
+  const entries = (path: string) => Array.from(Deno.readDirSync(path)).length;
+  return {
+    descriptors: entries("/proc/self/fd"),
+    threads: entries("/proc/self/task"),
+    mappings: Deno.readTextFileSync("/proc/self/maps").split("\n").length,
+  };
+}
+
+const results: Record<string, { before: Holdings; after: Holdings }> = {};
+for (let round = 0; round < WARM_UP; round++) for (const run of Object.values(KINDS)) await run();
+for (const [kind, run] of Object.entries(KINDS)) {
+  const before = await holdings();
+  for (let round = 0; round < ROUNDS; round++) await run();
+  results[kind] = { before, after: await holdings() };
+}
+console.log(JSON.stringify({ rounds: ROUNDS, results }));
