@@ -18,18 +18,25 @@ enum {
 // Written by the interrupt handler, read by main; both indices run freely.
 static volatile uint8_t ring[4096];
 static volatile uint32_t written, taken;
+static volatile bool full;
 
+// What the ring has no room for stays in the UART, which then takes no more from the line either: nothing is lost.
 __attribute__((interrupt)) static void on_uart(struct interrupt_frame *frame) {
   (void)frame;
-  while (in8(LINE_STATUS) & DATA_READY) {
-    uint8_t byte = in8(RECEIVE);
-    if (written - taken < sizeof ring) ring[written++ % sizeof ring] = byte;
+  while (!full && (in8(LINE_STATUS) & DATA_READY)) {
+    ring[written++ % sizeof ring] = in8(RECEIVE);
+    full = written - taken == sizeof ring;
   }
+  if (full) out8(INTERRUPT_ENABLE, 0);
   local_apic_eoi();
 }
 
 static char next_character(void) {
   disable_interrupts();
+  if (full && taken == written) {
+    full = false;
+    out8(INTERRUPT_ENABLE, RECEIVED_INTERRUPT);
+  }
   while (taken == written) wait_for_interrupt();
   enable_interrupts();
   return (char)ring[taken++ % sizeof ring];

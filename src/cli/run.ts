@@ -72,18 +72,20 @@ async function runToTheEnd(image: string, args: RunArguments, signals: Interrupt
 async function runOnce(image: string, args: RunArguments, interruptions: Interruption[]): Promise<Outcome> {
   const startMs = performance.now();
   using terminal = openTerminal();
+  await using control = args.control === undefined ? undefined : await listen(args.control);
   await using machine = await startMachine({ ...args.machine, image }, terminal.console);
+  control?.serve(machine);
   for (const interruption of interruptions) interruption.attach(machine);
-  await using _control = args.control === undefined ? undefined : await listen(args.control, machine);
   const outcome = await machine.ended;
   terminal[Symbol.dispose]();
   await report(image, args, machine, outcome, performance.now() - startMs);
   return outcome;
 }
 
-async function listen(path: string, machine: Machine): Promise<AsyncDisposable> {
+/** Before the guest runs: who sees its first words may connect. */
+async function listen(path: string) {
   const { ControlServer } = await import("../machine/control_server.ts");
-  return new ControlServer(path, machine);
+  return new ControlServer(path);
 }
 
 function armTimeout(timeout: Interruption, timeoutMs: number | undefined) {

@@ -35,7 +35,7 @@ export const BACKLOG_BYTES = 4096;
 /** How many taken bytes can be put back at any time: as many as the receiver of a 16550A holds. */
 export const PUT_BACK_BYTES = 16;
 
-const INPUT_BYTES = 4096; // a power of two
+const INPUT_BYTES = 32768; // a power of two
 
 /** Where the console's state stands in its DataView. */
 const STATE = {
@@ -57,6 +57,7 @@ export class Console {
   readonly #state: DataView<ArrayBuffer>;
   readonly #backlog: Uint8Array<ArrayBuffer>;
   readonly #input: Uint8Array<ArrayBuffer>;
+  readonly #excess = new Uint8Array(256);
   #consumer: InputConsumer | null = null;
 
   constructor(
@@ -162,10 +163,14 @@ export class Console {
     }
   }
 
-  /** With an escape byte everything typed is read, so that it works while the guest takes no input. */
+  /**
+   * With an escape byte everything typed is read, so that it works while the guest takes no input; what it does not
+   * take for 32 KiB is lost then, as on a serial line.
+   */
   #inputInterest(): number {
-    if (this.#state.getUint8(STATE.inputEnded) !== 0 || this.#inputRoom() === 0) return -1;
+    if (this.#state.getUint8(STATE.inputEnded) !== 0) return -1;
     if (this.options.escape !== null) return POLLIN;
+    if (this.#inputRoom() === 0) return -1;
     return this.#inputLength === 0 && this.#consumer?.wants() ? POLLIN : -1;
   }
 
@@ -177,8 +182,8 @@ export class Console {
 
   #receive(): void {
     const head = this.#state.getUint32(STATE.inputHead, true);
-    const tail = (head + this.#inputLength) & (INPUT_BYTES - 1);
-    const fresh = this.#input.subarray(tail, tail + this.#inputRoom());
+    const tail = (head + this.#inputLength) & (INPUT_BYTES - 1), room = this.#inputRoom();
+    const fresh = room > 0 ? this.#input.subarray(tail, tail + room) : this.#excess;
     const count = this.calls.read(this.options.input, fresh);
     if (count === -EINTR || count === -EAGAIN) return;
     if (count <= 0) {
@@ -187,7 +192,7 @@ export class Console {
     }
     const escape = this.options.escape === null ? -1 : fresh.indexOf(this.options.escape);
     const left = escape >= 0 && escape < count;
-    this.#setInput(head, this.#inputLength + (left ? escape : count));
+    if (room > 0) this.#setInput(head, this.#inputLength + (left ? escape : count));
     if (left) {
       this.#state.setUint8(STATE.inputEnded, 1);
       this.host.shutdown("left");

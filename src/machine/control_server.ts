@@ -31,20 +31,24 @@ const COMMANDS: Record<string, (machine: Machine) => unknown> = {
   },
 };
 
-/** Serves any number of clients until disposed. */
+/** Takes connections from the start, and serves any number of clients from {@linkcode serve} until disposed. */
 export class ControlServer implements AsyncDisposable {
   readonly #listener: Deno.UnixListener;
   readonly #connections = new Set<Deno.UnixConn>();
-  readonly #serving: Promise<void>;
+  #serving: Promise<void> | undefined;
 
   /** Closing the listener removes the socket. @throws {UsageError} the socket cannot be made: the path exists, say */
-  constructor(path: string, private readonly machine: Machine) {
+  constructor(path: string) {
     try {
       this.#listener = Deno.listen({ transport: "unix", path });
     } catch (error) {
       throw new UsageError(`--control ${path}: ${(error as Error).message}`);
     }
-    this.#serving = this.#accept();
+  }
+
+  /** Lets the clients talk to `machine`, those that came before it too. */
+  serve(machine: Machine): void {
+    this.#serving = this.#accept(machine);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -53,22 +57,22 @@ export class ControlServer implements AsyncDisposable {
     await this.#serving;
   }
 
-  async #accept(): Promise<void> {
+  async #accept(machine: Machine): Promise<void> {
     const clients: Promise<void>[] = [];
     try {
-      for await (const connection of this.#listener) clients.push(this.#converse(connection));
+      for await (const connection of this.#listener) clients.push(this.#converse(connection, machine));
     } catch (error) {
       if (!(error instanceof Deno.errors.BadResource || error instanceof Deno.errors.Interrupted)) throw error;
     }
     await Promise.all(clients);
   }
 
-  async #converse(connection: Deno.UnixConn): Promise<void> {
+  async #converse(connection: Deno.UnixConn, machine: Machine): Promise<void> {
     this.#connections.add(connection);
     const writer = connection.writable.getWriter();
     const send = (message: unknown) => writer.write(new TextEncoder().encode(JSON.stringify(message) + "\n"));
     try {
-      for await (const line of lines(connection.readable)) await send(await this.#answer(line));
+      for await (const line of lines(connection.readable)) await send(await this.#answer(line, machine));
     } catch (error) {
       await send({ error: error instanceof Error ? error.message : String(error) }).catch(() => {});
     } finally {
@@ -81,7 +85,7 @@ export class ControlServer implements AsyncDisposable {
     }
   }
 
-  async #answer(line: string): Promise<unknown> {
+  async #answer(line: string, machine: Machine): Promise<unknown> {
     let id: unknown;
     try {
       const request: unknown = JSON.parse(line);
@@ -91,7 +95,7 @@ export class ControlServer implements AsyncDisposable {
       if (typeof execute !== "string" || !Object.hasOwn(COMMANDS, execute)) {
         throw new ControlError(`execute: one of ${Object.keys(COMMANDS).join(", ")}`);
       }
-      return { id, return: await COMMANDS[execute](this.machine) };
+      return { id, return: await COMMANDS[execute](machine) };
     } catch (error) {
       return { id, error: error instanceof Error ? error.message : String(error) };
     }

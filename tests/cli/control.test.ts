@@ -150,11 +150,9 @@ testWith(
 testWith([KVM], "a path that is taken is one line and status 64, and is left alone", async () => {
   const path = await Deno.makeTempFile({ prefix: "xenolith-test-" });
   await Deno.writeTextFile(path, "mine");
-  assertOneLine(
-    await finish("run", ["--control", path, "guests/hello.img"]),
-    64,
-    new RegExp(`^xenolith: --control ${path}: .*in use`),
-  );
+  const finished = await finish("run", ["--control", path, "guests/hello.img"]);
+  assertOneLine(finished, 64, new RegExp(`^xenolith: --control ${path}: .*in use`));
+  assertEquals(finished.stdout, "", "no guest ran");
   assertEquals(await Deno.readTextFile(path), "mine");
   await Deno.remove(path);
 });

@@ -1,9 +1,12 @@
 import { assertEquals } from "@std/assert";
-import { BACKLOG_BYTES, Console, type ConsoleOptions } from "../../src/devices/console.ts";
+import { BACKLOG_BYTES, Console, type ConsoleOptions, PUT_BACK_BYTES } from "../../src/devices/console.ts";
 import { FakeMachine, INPUT, OUTPUT } from "./fake_host.ts";
 
 const PLAIN: ConsoleOptions = { input: INPUT, output: OUTPUT, escape: null };
 const INTERACTIVE: ConsoleOptions = { ...PLAIN, escape: 0x1d };
+
+/** What the console holds for a guest that takes nothing; the rest of 32 KiB is for bytes that are put back. */
+const HELD_BYTES = 32768 - PUT_BACK_BYTES;
 
 /** A console with a consumer that wants as many bytes as it is told to. */
 class Fixture {
@@ -170,10 +173,12 @@ Deno.test("without an escape byte Ctrl-] reaches the guest", () => {
 
 Deno.test("Console.putBack() makes bytes the next ones again, also when the buffer is full and wraps", () => {
   const fixture = new Fixture(INTERACTIVE);
-  const text = Array.from({ length: 30_000 }, (_, index) => 97 + index % 26);
-  fixture.descriptors.typed.push(...text);
+  const text = Array.from({ length: 100_000 }, (_, index) => 97 + index % 26);
   const received: number[] = [];
-  for (let round = 0; received.length < text.length; round++) {
+  for (let round = 0, typed = 0; received.length < text.length; round++) {
+    const more = text.slice(typed, received.length + HELD_BYTES);
+    fixture.descriptors.typed.push(...more);
+    typed += more.length;
     fixture.machine.sleep();
     const taken: number[] = [];
     for (let count = 0; count < 16; count++) taken.push(fixture.console.take());
@@ -184,4 +189,24 @@ Deno.test("Console.putBack() makes bytes the next ones again, also when the buff
     received.push(...taken.filter((byte) => byte >= 0));
   }
   assertEquals(received, text);
+});
+
+Deno.test("the escape byte leaves a guest that has not taken more than the console holds", () => {
+  const fixture = new Fixture(INTERACTIVE);
+  fixture.descriptors.typed.push(...new Array(HELD_BYTES + 5000).fill(97), 0x1d);
+  for (let sleeps = 0; fixture.machine.shutdowns.length === 0; sleeps++) {
+    if (sleeps > 1000) throw new Error("the escape byte was not seen");
+    fixture.machine.sleep();
+  }
+  assertEquals(fixture.machine.shutdowns, ["left"]);
+  for (let index = 0; index < HELD_BYTES; index++) assertEquals(fixture.console.take(), 97);
+  assertEquals(fixture.console.take(), -1);
+});
+
+Deno.test("without an escape byte nothing is read that the console cannot hold", () => {
+  const fixture = new Fixture(PLAIN);
+  fixture.descriptors.typed.push(...new Array(HELD_BYTES * 2).fill(97));
+  fixture.wanted = 1;
+  for (let sleeps = 0; sleeps < 100; sleeps++) fixture.machine.sleep();
+  assertEquals(fixture.descriptors.typed.length >= HELD_BYTES, true);
 });

@@ -115,7 +115,7 @@ class FakeHost implements DeviceModelHost {
 
 /** A device model with everything around it that is not lost when its Worker is replaced. */
 export class FakeMachine {
-  readonly state = new ArrayBuffer(16384);
+  readonly state = new ArrayBuffer(65536);
   readonly descriptors = new FakeDescriptors();
   /** Every level that a line was driven to, by gsi, and the last of them. */
   readonly edges = new Map<number, boolean[]>();

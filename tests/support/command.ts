@@ -5,7 +5,6 @@ import { assertEquals } from "@std/assert";
 /** The repository. */
 export const ROOT = new URL("../../", import.meta.url);
 
-/** A test that comes to no end is ended, and fails. */
 const PATIENCE_MS = 40_000;
 
 /** How a command ended, and what it said. */
@@ -25,6 +24,8 @@ export interface StartOptions {
   /** Words before the command, such as `prlimit`. They must end in becoming the command (exec). */
   readonly prefix?: readonly string[];
   readonly environment?: Record<string, string>;
+  /** A command that comes to no end by then is ended, and its test fails; default 40 s. */
+  readonly patienceMs?: number;
 }
 
 /** The words that `deno task NAME ARGUMENTS` runs. */
@@ -57,6 +58,7 @@ export class Command implements AsyncDisposable {
   readonly #child: Deno.ChildProcess;
   readonly #writer: WritableStreamDefaultWriter<Uint8Array<ArrayBuffer>> | undefined;
   readonly #timer: ReturnType<typeof setTimeout>;
+  readonly #patienceMs: number;
   #late = false;
 
   constructor(words: readonly string[], options: StartOptions) {
@@ -69,10 +71,11 @@ export class Command implements AsyncDisposable {
       stderr: "piped",
       env: options.environment ?? {},
     }).spawn();
+    this.#patienceMs = options.patienceMs ?? PATIENCE_MS;
     this.#timer = setTimeout(() => {
       this.#late = true;
       this.kill("SIGKILL");
-    }, PATIENCE_MS);
+    }, this.#patienceMs);
     this.stdout = new Captured(this.#child.stdout);
     this.stderr = new Captured(this.#child.stderr);
     if (stdin === "null") return;
@@ -102,7 +105,7 @@ export class Command implements AsyncDisposable {
   async finished(): Promise<Finished> {
     const { code, signal } = await this.#child.status;
     await Promise.all([this.stdout.ended, this.stderr.ended]);
-    if (this.#late) throw new Error(`no end within ${PATIENCE_MS} ms\n${this.stdout.text}\n${this.stderr.text}`);
+    if (this.#late) throw new Error(`no end within ${this.#patienceMs} ms\n${this.stdout.text}\n${this.stderr.text}`);
     assertEquals(signal, null, `killed by a signal: ${this.stderr.text}`);
     const stderr = this.stderr.text;
     return {
