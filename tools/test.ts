@@ -1,20 +1,21 @@
 /** `deno task test [FILES...]`: runs the tests and closes with one line that counts them. */
 
+import { closingLine, countTests } from "./junit.ts";
+
+/** Tests that start virtual machines for minutes; `deno task test:lane` runs them, and so does naming one. */
+const LANE_TESTS = "tests/lane/machine";
+
 const JUNIT = await Deno.makeTempFile({ prefix: "xenolith-tests-", suffix: ".xml" });
+const selection = Deno.args.length > 0 ? Deno.args : [`--ignore=${LANE_TESTS}`];
 
 const child = new Deno.Command(Deno.execPath(), {
   // Types are checked by `deno check`; checking them again for each Worker would take longer than the tests.
-  args: ["test", "--no-prompt", "--allow-all", "--no-check", `--junit-path=${JUNIT}`, ...Deno.args],
+  args: ["test", "--no-prompt", "--allow-all", "--no-check", `--junit-path=${JUNIT}`, ...selection],
 }).spawn();
 const { code } = await child.status;
-const report = await Deno.readTextFile(JUNIT).catch(() => "");
+const counts = countTests(await Deno.readTextFile(JUNIT).catch(() => ""));
 await Deno.remove(JUNIT).catch(() => {});
 
-const tests = count(/<testcase\b/g), failed = count(/<failure\b/g), skipped = count(/<skipped\b/g);
-for (const [, name] of report.matchAll(/<testcase name="([^"]*)"[^>]*>\s*<skipped/g)) console.log(`skipped: ${name}`);
-console.log(`Tests: ${tests - failed - skipped} passed, ${failed} failed, ${skipped} skipped`);
+for (const name of counts.skippedNames) console.log(`skipped: ${name}`);
+console.log(closingLine(counts));
 Deno.exit(code);
-
-function count(pattern: RegExp): number {
-  return report.match(pattern)?.length ?? 0;
-}

@@ -8,11 +8,14 @@ import type { CpioWriter } from "../lane/cpio.ts";
 import { denoPackages } from "../lane/deno_cache.ts";
 import { type Job, type LaneOptions, type LaneRun, startLane } from "../lane/lane.ts";
 import { laneArguments, type RunArguments } from "./arguments.ts";
-import { bundle, disassembler } from "./lane_program.ts";
+import { bundle } from "./lane_program.ts";
 import { Conversation } from "./lane_conversation.ts";
 
 /** Where the program and its report are in the machine. */
 const PROGRAM = "/lane/xenolith.js", REPORT = "report.json";
+
+/** Nothing is asked of a network that is not there. */
+const DENO = ["deno", "run", "--quiet", "--allow-all", "--cached-only", "--no-config"];
 
 /** A machine that takes this long to boot never will. */
 const BOOT_MS = 120_000;
@@ -26,6 +29,7 @@ const PROGRAM_MIB = 256;
 /** @returns the exit status. @throws {LaneError} @throws {UsageError} @throws {ImageError} */
 export async function runInLane(args: string[], parsed: RunArguments): Promise<number> {
   const { images, machine, timeoutMs } = parsed;
+  if (parsed.control !== undefined) throw new UsageError("--control does not reach into the lane");
   // What is wrong with an image need not wait for a machine. Of several, those before it would have run.
   if (images.length === 1) planBoot(bootRequest({ ...machine, image: images[0] }));
   using conversation = new Conversation();
@@ -51,13 +55,13 @@ function jobOf(args: string[], parsed: RunArguments): Job {
   );
   const files = [...images, machine.initrd, ...modules].filter((file) => typeof file === "string");
   return {
-    command: ["deno", "run", "--allow-all", "--no-config", PROGRAM, "run", ...laneArguments(args, `/out/${REPORT}`)],
+    command: [...DENO, PROGRAM, "run", ...laneArguments(args, `/out/${REPORT}`)],
     directory: Deno.cwd(),
     async files(archive) {
-      const [program] = await Promise.all([bundle(), disassembler()]);
+      const program = bundle();
       for (const path of new Set(files)) addFile(archive, path);
       await denoPackages(archive, ["iced-x86"]);
-      archive.file(PROGRAM, program);
+      archive.file(PROGRAM, await program);
     },
   };
 }

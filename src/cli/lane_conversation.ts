@@ -15,13 +15,13 @@ const SIGNALS = { SIGHUP: STATUS.HANGUP, SIGINT: STATUS.INTERRUPT, SIGTERM: STAT
 export class Conversation implements Disposable {
   /** Whether stdin is one. */
   readonly isTerminal = Deno.stdin.isTerminal();
-  readonly #terminal: Terminal = openTerminal();
+  #terminal: Terminal | undefined;
   #run: LaneRun | undefined;
   /** The status of an ending that was asked for from our side. */
   #status: number | undefined;
   #patience: ReturnType<typeof setTimeout> | undefined;
 
-  /** From now on signals are the command's. While there is none they end the process, as they would without us. */
+  /** From now on signals are the command's. While it is being prepared they end the process. */
   constructor() {
     for (const name of Object.keys(SIGNALS) as (keyof typeof SIGNALS)[]) {
       Deno.addSignalListener(name, () => this.#signalled(name));
@@ -31,6 +31,7 @@ export class Conversation implements Disposable {
   /** Talks until the command has ended. @returns its exit status. @throws {LaneError} */
   async hold(run: LaneRun): Promise<number> {
     this.#run = run;
+    this.#terminal = openTerminal();
     const { machine } = run;
     const outputs = [
       machine.stdout.pipeTo(Deno.stdout.writable, { preventClose: true }).catch(() => this.#stdoutClosed()),
@@ -49,7 +50,7 @@ export class Conversation implements Disposable {
 
   [Symbol.dispose](): void {
     clearTimeout(this.#patience);
-    this.#terminal[Symbol.dispose]();
+    this.#terminal?.[Symbol.dispose]();
   }
 
   /** Nobody waits for it: a read of stdin cannot be taken back, and ends with the process. */
@@ -67,10 +68,7 @@ export class Conversation implements Disposable {
   }
 
   #signalled(name: keyof typeof SIGNALS): void {
-    if (this.#run === undefined) {
-      this.#terminal[Symbol.dispose]();
-      Deno.exit(SIGNALS[name]);
-    }
+    if (this.#run === undefined) Deno.exit(SIGNALS[name]);
     this.#endSoon(SIGNALS[name]);
     this.#run.machine.signal(name.slice("SIG".length));
   }

@@ -18,13 +18,6 @@ export async function bundle(): Promise<Uint8Array> {
   }
 }
 
-/** Has Deno fetch the disassembler, which otherwise happens when the first guest crashes. Without a network, it stays away. */
-export async function disassembler(): Promise<void> {
-  if (SOURCE.test(import.meta.url)) {
-    await deno(["cache", "--quiet", `${root()}src/machine/disassemble.ts`]).catch(() => {});
-  }
-}
-
 function root(): string {
   return decodeURIComponent(new URL(import.meta.url).pathname).replace(SOURCE, "");
 }

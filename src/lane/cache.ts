@@ -1,9 +1,6 @@
 /** What the lane prepares once and keeps: entries of a directory, each made whole or not at all. */
 
-import { LaneUnavailable } from "./errors.ts";
-
-/** Linux's ENOSPC and EDQUOT, in the words of Deno and of dpkg and apt. */
-const NO_SPACE = /os error (28|122)|No space left on device|Disk quota exceeded|enough free space/;
+import { isAboutSpace, LaneUnavailable } from "./errors.ts";
 
 /** Entries that nobody used for so long make room. */
 const KEEP_MS = 30 * 24 * 60 * 60 * 1000;
@@ -24,8 +21,7 @@ export class Cache {
     const path = `${this.directory}/${name}`;
     if (touch(path)) return path;
     try {
-      Deno.mkdirSync(this.directory, { recursive: true });
-      using lock = Deno.openSync(`${this.directory}/lock`, { create: true, write: true });
+      using lock = this.#openLock();
       await lock.lock(true);
       if (touch(path)) return path;
       this.#removeGarbage();
@@ -36,11 +32,19 @@ export class Cache {
       return path;
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
-      if (NO_SPACE.test(message)) throw new LaneUnavailable(`no disk space for the lane in ${this.directory}`);
-      if (error instanceof Deno.errors.PermissionDenied) {
-        throw new LaneUnavailable(`the lane's cache cannot be written: ${message}`);
-      }
+      if (isAboutSpace(message)) throw new LaneUnavailable(`no disk space for the lane in ${this.directory}`);
       throw error;
+    }
+  }
+
+  #openLock(): Deno.FsFile {
+    try {
+      Deno.mkdirSync(this.directory, { recursive: true });
+      return Deno.openSync(`${this.directory}/lock`, { create: true, write: true });
+    } catch (error) {
+      const { message } = error as Error;
+      if (isAboutSpace(message)) throw error;
+      throw new LaneUnavailable(`the lane's cache ${this.directory} cannot be written: ${message}`);
     }
   }
 

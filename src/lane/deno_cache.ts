@@ -9,7 +9,7 @@ import { PLACES } from "./init.ts";
  * @param wanted a package's name, as "iced-x86" or "@scope/name"; default: all that there are
  */
 export async function denoPackages(archive: CpioWriter, wanted?: readonly string[]): Promise<void> {
-  const directory = await packageDirectory();
+  const { npmCache: directory } = await denoDirectories();
   for (const registry of list(directory)) {
     const names = list(`${directory}/${registry}`).flatMap((name) =>
       name.startsWith("@") ? list(`${directory}/${registry}/${name}`).map((inner) => `${name}/${inner}`) : [name]
@@ -38,9 +38,17 @@ export function addTree(
   }
 }
 
-async function packageDirectory(): Promise<string> {
+/** Adds the JavaScript that Deno has made of the TypeScript below `root`, which it then need not make again. */
+export async function emittedCode(archive: CpioWriter, root: string): Promise<void> {
+  const { typescriptCache } = await denoDirectories();
+  const path = `file${root}`;
+  if (list(`${typescriptCache}/file`).length === 0) return;
+  addTree(archive, `${typescriptCache}/${path}`, `${PLACES.denoDirectory}/gen/${path}`);
+}
+
+async function denoDirectories(): Promise<{ npmCache: string; typescriptCache: string }> {
   const { stdout } = await new Deno.Command(Deno.execPath(), { args: ["info", "--json"], stdin: "null" }).output();
-  return (JSON.parse(new TextDecoder().decode(stdout)) as { npmCache: string }).npmCache;
+  return JSON.parse(new TextDecoder().decode(stdout));
 }
 
 function list(directory: string): string[] {

@@ -15,6 +15,14 @@ export class LaneUnavailable extends LaneError {
   }
 }
 
+/** Linux's ENOSPC and EDQUOT, in the words of Deno, dpkg and apt. */
+const NO_SPACE = /os error (28|122)\b|No space left on device|Disk quota exceeded|enough free space/;
+
+/** Whether a complaint is about a full disk. */
+export function isAboutSpace(complaint: string): boolean {
+  return NO_SPACE.test(complaint);
+}
+
 /** The machine did not end in time, and was killed. */
 export class LaneTimeout extends LaneError {
   static {

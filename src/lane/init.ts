@@ -35,6 +35,7 @@ mkdir -p /dev/shm /dev/pts ${PLACES.output} /tmp && mount -t tmpfs shm /dev/shm 
 ln -s /proc/self/fd /dev/fd
 while read -r module; do insmod ${PLACES.modules}/$module.ko || echo "lane: $module does not load"; done <${PLACES.order}
 ip link set lo up
+ulimit -n 65536
 until [ -s /sys/class/virtio-ports/vport0p${PORTS.result}/name ]; do usleep 1000; done
 { while read -r signal; do kill -"$signal" "$(cat /lane/pid)"; done; poweroff -f; } <${port("signals")} &
 cd / && cpio -idu <${port("job")} || echo "lane: the job is damaged"

@@ -29,15 +29,20 @@ const MODULES = [
   "kvm-amd",
 ] as const;
 
+/** Part of the entry's name: what was made by another layout is not used. */
+const LAYOUT = 1;
+
 /** Comes after a module's signature (scripts/sign-file.c), which has a length field before it. */
 const SIGNATURE_MAGIC = "~Module signature appended~\n", SIGNATURE_INFORMATION_BYTES = 12;
 
 /** A kernel in the cache. */
 export interface Kernel {
-  /** The cache's entry: `vmlinux`, `modules/NAME.ko`, `order` (a module's name a line), `release`. */
+  /** The cache's entry: `vmlinux`, `vmlinuz`, `modules/NAME.ko`, `order` (a module's name a line), `release`. */
   readonly directory: string;
   /** For QEMU's -kernel. */
   readonly image: string;
+  /** The bzImage, as the package has it. */
+  readonly bzImage: string;
   /** The modules' names, in the order of loading. */
   readonly modules: readonly string[];
 }
@@ -47,10 +52,12 @@ export interface Kernel {
  * @throws {LaneUnavailable} it cannot be had
  */
 export async function kernel(cache: Cache, version?: KernelVersion): Promise<Kernel> {
-  const directory = await cache.entry(`kernel-${version ?? "default"}`, (path) => prepare(path, version));
+  const name = `kernel-${version ?? "default"}-${LAYOUT}`;
+  const directory = await cache.entry(name, (path) => prepare(path, version));
   return {
     directory,
     image: `${directory}/vmlinux`,
+    bzImage: `${directory}/vmlinuz`,
     modules: Deno.readTextFileSync(`${directory}/order`).trim().split("\n"),
   };
 }
@@ -69,6 +76,7 @@ async function prepare(directory: string, version: KernelVersion | undefined): P
   if (!success) throw new Error(`dpkg -x ${file}: ${complaint}`);
 
   const image = Deno.readFileSync(`${unpacked}/boot/vmlinuz-${release}`);
+  Deno.writeFileSync(`${directory}/vmlinuz`, image);
   Deno.writeFileSync(`${directory}/vmlinux`, await kernelElf(image) ?? image);
   const order = await copyModules(unpacked, directory);
   Deno.writeTextFileSync(`${directory}/order`, order.join("\n") + "\n");

@@ -7,6 +7,7 @@ import { LaneDied } from "./errors.ts";
 import { commandScript, PLACES } from "./init.ts";
 import { kernel, type KernelVersion } from "./kernel.ts";
 import { type Clock, LaneMachine } from "./machine.ts";
+import { find } from "./programs.ts";
 
 /** What a machine has beside a job's own memory: kernel, Deno, and the file system twice while it is being unpacked. */
 const BASE_MEMORY_MIB = 768;
@@ -91,13 +92,19 @@ const ENVIRONMENT = {
   XENOLITH_LANE: "1",
 };
 
+/** Makes everything that machines start from, where it is missing. @throws {LaneUnavailable} */
+export async function prepareLane(
+  { cache = new Cache(), kernel: version }: Pick<LaneOptions, "cache" | "kernel"> = {},
+): Promise<{ kernelImage: string; initramfs: string }> {
+  find("qemu-system-x86_64"); // what is missing is better known before anything is fetched
+  const itsKernel = await kernel(cache, version);
+  return { kernelImage: itsKernel.image, initramfs: await base(cache, itsKernel) };
+}
+
 /** Starts a command in a new machine. @throws {LaneUnavailable} */
 export async function startLane(job: Job, options: LaneOptions = {}): Promise<LaneRun> {
-  const cache = options.cache ?? new Cache();
-  const itsKernel = await kernel(cache, options.kernel);
   const machine = await LaneMachine.start({
-    kernelImage: itsKernel.image,
-    initramfs: await base(cache, itsKernel),
+    ...await prepareLane(options),
     memoryMiB: BASE_MEMORY_MIB + (options.memoryMiB ?? 256),
     clock: options.clock ?? "skip idle",
     terminal: options.terminal ?? false,

@@ -62,17 +62,16 @@ type Stream = Deno.UnixConn;
 export class LaneMachine implements AsyncDisposable {
   readonly #timer: ReturnType<typeof setTimeout> | undefined;
   readonly #result: Promise<Uint8Array>;
-  readonly #complaints: Promise<string>;
   #timedOut = false;
 
   private constructor(
     private readonly configuration: MachineConfiguration,
     private readonly process: Deno.ChildProcess,
+    private readonly complaints: Promise<string>,
     private readonly ports: Record<keyof typeof PORTS, Stream>,
     private readonly directory: string,
   ) {
     this.#result = everything(ports.result.readable);
-    this.#complaints = everything(process.stderr).then((bytes) => new TextDecoder().decode(bytes).trim());
     if (configuration.timeoutMs > 0) {
       this.#timer = setTimeout(() => {
         this.#timedOut = true;
@@ -96,16 +95,16 @@ export class LaneMachine implements AsyncDisposable {
       stderr: "piped",
     }).spawn();
     stack.adopt(process, kill);
-    const accepted = listeners.map((listener) => listener.accept());
-    const died = process.status.then(async ({ code, signal }) => {
-      const complaint = new TextDecoder().decode(await everything(process.stderr)).trim();
-      throw new LaneDied(signal ? `signal ${signal}` : `status ${code}`, lastLine(complaint));
+    const complaints = everything(process.stderr).then((bytes) => new TextDecoder().decode(bytes).trim());
+    const died = process.status.then(async (status) => {
+      throw new LaneDied(endingOf(status), lastLine(await complaints));
     });
-    const streams = await Promise.race([Promise.all(accepted), died]);
+    // QEMU connects to all of them before it does anything else.
+    const streams = await Promise.race([Promise.all(listeners.map((listener) => listener.accept())), died]);
     for (const listener of listeners) listener.close();
-    stack.move();
+    stack.move(); // from here on it is all the machine's
     const ports = Object.fromEntries(names.map((name, index) => [name, streams[index]]));
-    return new LaneMachine(configuration, process, ports as Record<keyof typeof PORTS, Stream>, directory);
+    return new LaneMachine(configuration, process, complaints, ports as Record<keyof typeof PORTS, Stream>, directory);
   }
 
   /** QEMU's process. */
@@ -154,15 +153,15 @@ export class LaneMachine implements AsyncDisposable {
    * @throws {LaneTimeout} @throws {LanePanic} @throws {LaneDied}
    */
   async result(): Promise<Uint8Array> {
-    const { code, signal } = await this.process.status;
+    const status = await this.process.status;
     clearTimeout(this.#timer);
     if (this.#timedOut) throw new LaneTimeout(this.configuration.timeoutMs);
     const result = await this.#result;
-    if (code === 0 && result.length > 0) return result;
+    if (status.success && result.length > 0) return result;
     const log = Deno.readTextFileSync(`${this.directory}/${LOG}`).trim();
     const panic = /Kernel panic - not syncing: .*/.exec(log)?.[0].trim();
     if (panic !== undefined) throw new LanePanic(panic);
-    throw new LaneDied(signal ? `signal ${signal}` : `status ${code}`, lastLine(await this.#complaints || log));
+    throw new LaneDied(endingOf(status), lastLine(await this.complaints || log));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -222,6 +221,10 @@ function close(stream: Stream): void {
   } catch {
     // Its readable or writable side was used up to the end, which closes it.
   }
+}
+
+function endingOf({ code, signal }: Deno.CommandStatus): string {
+  return signal === null ? `status ${code}` : `signal ${signal}`;
 }
 
 function lastLine(text: string): string {

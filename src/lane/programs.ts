@@ -1,6 +1,6 @@
 /** The programs that the lane is made of, and running them. */
 
-import { LaneUnavailable } from "./errors.ts";
+import { isAboutSpace, LaneUnavailable } from "./errors.ts";
 
 /** Each program with the Debian package that brings it. */
 const PACKAGES = {
@@ -16,18 +16,15 @@ const PACKAGES = {
 export type Program = keyof typeof PACKAGES;
 
 /** What a run needs once everything is prepared. */
-export const NEEDED: readonly Program[] = ["qemu-system-x86_64", "busybox"];
+const NEEDED: readonly Program[] = ["qemu-system-x86_64", "busybox"];
 
 /** The path of a program. @throws {LaneUnavailable} naming the packages of all that are missing */
 export function find(program: Program): string {
   const path = search(program);
   if (path !== undefined) return path;
-  const names = [program, ...NEEDED].filter((name) => search(name) === undefined);
-  throw new LaneUnavailable(
-    `the lane needs ${program}, which is not installed (Debian: apt-get install ${
-      [...new Set(names.map((name) => PACKAGES[name]))].join(" ")
-    })`,
-  );
+  const missing = [program, ...NEEDED].filter((name) => search(name) === undefined);
+  const packages = [...new Set(missing.map((name) => PACKAGES[name]))].sort().join(" ");
+  throw new LaneUnavailable(`the lane needs ${program}, which is not installed (Debian: apt-get install ${packages})`);
 }
 
 function search(program: Program): string | undefined {
@@ -48,7 +45,7 @@ function isExecutable(path: string): boolean {
 export interface Result {
   readonly success: boolean;
   readonly stdout: string;
-  /** The last line of stderr that says something. */
+  /** What it said on stderr: the line that names the reason, else the last one. */
   readonly complaint: string;
 }
 
@@ -58,7 +55,7 @@ export async function run(program: Program, args: string[], options: Deno.Comman
   const { success, stdout, stderr } = await command.output();
   const text = new TextDecoder();
   const complaints = text.decode(stderr).split("\n").map((line) => line.trim()).filter((line) => line !== "");
-  return { success, stdout: text.decode(stdout), complaint: complaints.at(-1) ?? "" };
+  return { success, stdout: text.decode(stdout), complaint: complaints.find(isAboutSpace) ?? complaints.at(-1) ?? "" };
 }
 
 /** Sends bytes through a program. @returns what it made of them, or undefined when it failed */

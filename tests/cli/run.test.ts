@@ -32,11 +32,11 @@ for (
 for (
   const [args, status, line, stdout] of [
     [["guests/reset.img"], 66, /^xenolith: guests\/reset\.img: the guest asked for a reset$/, /^reset: by the key/],
-    [["--timeout", "0.3", "guests/hang.img"], 124, /^xenolith: guests\/hang\.img: time-out after 0\.3 s$/, /^hang: /],
+    [["--timeout", "1.5", "guests/hang.img"], 124, /^xenolith: guests\/hang\.img: time-out after 1\.5 s$/, /^hang: /],
     [
       ["guests/triplefault.img"],
       125,
-      /^xenolith: guests\/triplefault\.img: triple fault: vcpu=0 rip=0x[0-9a-f]+: ud2 \[0f 0b\]$/,
+      /^xenolith: guests\/triplefault\.img: triple fault: vcpu=0 rip=0x[0-9a-f]+(: ud2 \[0f 0b\])?$/, // docs/hosts.md
       /^triplefault: /,
     ],
     [["no\nsuch\nimage"], 64, /no such file$/, /^$/],

@@ -1,7 +1,8 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { boot } from "xenolith/testing";
+import { KVM, testWith } from "../support/capabilities.ts";
 
-Deno.test("echo answers each line, halts when idle, and ends with the status that it is told", async () => {
+testWith([KVM], "echo answers each line, halts when idle, and ends with the status that it is told", async () => {
   await using vm = await boot("guests/echo.img", { timeoutMs: 20_000 });
   await vm.console.expect("> ");
   vm.console.send("hello\n");

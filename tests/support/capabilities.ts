@@ -13,6 +13,11 @@ export const KVM: Capability = { present: opens("/dev/kvm"), reason: "no /dev/kv
 /** In the lane (src/lane) the tests run a second time, on another KVM; tests without it would say nothing new there. */
 const LANE = Deno.env.has("XENOLITH_LANE");
 
+/** How often a test does the same again, for a number that suits a host of its own: a quarter of it in the lane. */
+export function repetitions(number: number): number {
+  return LANE ? Math.ceil(number / 4) : number;
+}
+
 /** A clock that goes as fast as the one on the wall. */
 export const REAL_TIME: Capability = { present: !LANE, reason: "the lane's clock counts instructions" };
 
@@ -21,6 +26,12 @@ export const SEVERAL_CPUS: Capability = {
   present: navigator.hardwareConcurrency > 1,
   reason: "only one processor, so nothing races",
 };
+
+/** So much free memory. */
+export function memory(gibibytes: number): Capability {
+  const kibibytes = Number(/^MemAvailable:\s*(\d+) kB$/m.exec(Deno.readTextFileSync("/proc/meminfo"))?.[1] ?? 0);
+  return { present: kibibytes >= gibibytes * 2 ** 20, reason: `less than ${gibibytes} GiB of memory are free` };
+}
 
 /** A program on the path. @param debianPackage where it comes from */
 export function program(name: string, debianPackage: string): Capability {

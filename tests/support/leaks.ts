@@ -4,9 +4,10 @@
  */
 
 import { boot, type BootOptions } from "xenolith/testing";
+import { repetitions } from "./capabilities.ts";
 
 /** Boots of each kind between the two counts, and of all kinds before. */
-const ROUNDS = 8, WARM_UP = 1, MOST_BATCHES = 3;
+const ROUNDS = repetitions(8), WARM_UP = 1, MOST_BATCHES = 3;
 
 const MODELS = "tests/support/models";
 

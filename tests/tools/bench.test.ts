@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { KVM, testWith } from "../support/capabilities.ts";
+import { KVM, REAL_TIME, testWith } from "../support/capabilities.ts";
 
 /** What the acceptance of releases reads; more keys may come. */
 const PROMISED = [
@@ -21,7 +21,7 @@ async function bench(...args: string[]): Promise<{ code: number; stdout: string;
   return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
 }
 
-testWith([KVM], "bench --json prints one object with the promised figures and the host", async () => {
+testWith([KVM, REAL_TIME], "bench --json prints one object with the promised figures and the host", async () => {
   const { code, stdout, stderr } = await bench("--quick", "--json");
   assertEquals(code, 0, stderr);
   const report: Record<string, unknown> = JSON.parse(stdout);

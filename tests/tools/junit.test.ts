@@ -1,0 +1,28 @@
+import { assertEquals } from "@std/assert";
+import { closingLine, countTests, failureReport, mergeReports } from "../../tools/junit.ts";
+
+const REPORT = `<?xml version="1.0" encoding="UTF-8"?>
+<testsuites name="deno test" tests="3" failures="1" errors="0" time="1">
+    <testsuite name="a.test.ts" tests="3" disabled="1" errors="0" failures="1">
+        <testcase name="passes" classname="a.test.ts" time="0.1" line="1" col="6">
+        </testcase>
+        <testcase name="fails" classname="a.test.ts" time="0.1" line="2" col="6">
+            <failure message="Uncaught Error">Error</failure>
+        </testcase>
+        <testcase name="needs &lt;more&gt; (skipped: it isn&apos;t here)" classname="a.test.ts" time="0" line="3" col="6">
+            <skipped/>
+        </testcase>
+    </testsuite>
+</testsuites>
+`;
+
+Deno.test("countTests() counts, and names what was skipped", () => {
+  const skippedNames = ["needs <more> (skipped: it isn't here)"];
+  assertEquals(countTests(REPORT), { passed: 1, failed: 1, skipped: 1, skippedNames });
+  assertEquals(closingLine(countTests("")), "Tests: 0 passed, 0 failed, 0 skipped");
+});
+
+Deno.test("mergeReports() adds up", () => {
+  const merged = mergeReports([REPORT, failureReport(["b.test.ts", "c & d.test.ts"], 'it "died"'), ""]);
+  assertEquals(closingLine(countTests(merged)), "Tests: 1 passed, 3 failed, 1 skipped");
+});

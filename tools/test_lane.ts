@@ -1,0 +1,147 @@
+/**
+ * `deno task test:lane [--kernel VERSION] [FILES...]`: the tests that need KVM, on the lane's kvm_amd; several files to a
+ * machine, two machines at a time. Closes with the tests that did not run, with the reason, and one line that counts.
+ * Without FILES the tests of the lane itself come first, on this host.
+ */
+
+import { parseArgs } from "@std/cli";
+import { addTree, denoPackages, emittedCode } from "../src/lane/deno_cache.ts";
+import { LaneError } from "../src/lane/errors.ts";
+import { KERNELS, type KernelVersion } from "../src/lane/kernel.ts";
+import { type LaneOptions, prepareLane, startLane } from "../src/lane/lane.ts";
+import { closingLine, type Counts, countTests, failureReport, mergeReports } from "./junit.ts";
+
+const ROOT = new URL("../", import.meta.url).pathname.replace(/\/$/, "");
+const OWN_TESTS = "tests/lane/machine", REPORT = `${ROOT}/dist/test-lane.xml`;
+
+/** What each machine prints, as it comes. */
+const OUTPUT = `${ROOT}/dist/test-lane`;
+
+/** As many as the machines that this is meant for have processors: each of ours keeps one busy. */
+const MACHINES = 2;
+
+/** Files to a machine: one boots for 5 s, and a dead one takes its other files with it. */
+const BATCH = 3;
+
+/** Tests that use /dev/kvm say so by this capability (tests/support/capabilities.ts). */
+const USES_KVM = /\bKVM\b/;
+
+const TIMEOUT_MS = 10 * 60_000, MEMORY_MIB = 2048, PROPERTY_RUNS = "30";
+
+/** What of the repository stays behind. */
+const LEFT_OUT = [".git", "node_modules", "dist", ".cache"].map((name) => `${ROOT}/${name}`);
+
+const { kernel, _: chosen } = parseArgs(Deno.args, { string: ["kernel", "_"] });
+if (typeof kernel === "string" && !(kernel in KERNELS)) {
+  console.error(`kernel ${kernel}: not one of ${Object.keys(KERNELS).join(", ")}`);
+  Deno.exit(64);
+}
+
+const options: LaneOptions = {
+  memoryMiB: MEMORY_MIB,
+  timeoutMs: TIMEOUT_MS,
+  ...(kernel !== undefined && { kernel: kernel as KernelVersion }),
+};
+try {
+  await prepareLane(options);
+} catch (error) {
+  if (!(error instanceof LaneError)) throw error;
+  console.error(error.message);
+  Deno.exit(error.status);
+}
+
+const startMs = performance.now();
+Deno.mkdirSync(OUTPUT, { recursive: true });
+const reports = chosen.length === 0 ? [await nativeTests()] : [];
+const files = chosen.length > 0 ? chosen.map(String) : testFiles(`${ROOT}/tests`);
+const batches = batchesOf(files.filter((file) => USES_KVM.test(Deno.readTextFileSync(file))));
+console.log(`lane: ${batches.flat().length} of ${files.length} test files use KVM; ${batches.length} machines`);
+reports.push(...await inTurns(batches));
+
+const report = mergeReports(reports), counts = countTests(report);
+Deno.writeTextFileSync(REPORT, report);
+for (const name of counts.skippedNames) console.log(`skipped in the lane: ${name}`);
+console.log(`lane: ${((performance.now() - startMs) / 1000).toFixed(0)} s; report in ${REPORT.slice(ROOT.length + 1)}`);
+console.log(closingLine(counts));
+Deno.exit(counts.failed > 0 || counts.passed === 0 ? 1 : 0);
+
+/** All test files but the lane's own, which cannot run inside it. */
+function testFiles(directory: string): string[] {
+  return [...Deno.readDirSync(directory)].flatMap(({ name, isDirectory }) => {
+    const path = `${directory}/${name}`;
+    if (isDirectory) return path === `${ROOT}/tests/lane` ? [] : testFiles(path);
+    return name.endsWith(".test.ts") ? [path.slice(ROOT.length + 1)] : [];
+  }).sort();
+}
+
+/** Dealt like cards, so that the files of one folder, which are alike, are spread evenly. */
+function batchesOf(paths: string[]): string[][] {
+  const count = Math.ceil(paths.length / BATCH);
+  return Array.from({ length: count }, (_, index) => paths.filter((_, position) => position % count === index));
+}
+
+async function inTurns(waiting: string[][]): Promise<string[]> {
+  const queue = waiting.entries();
+  const results: string[] = [];
+  await Promise.all(Array.from({ length: MACHINES }, async () => {
+    for (const [index, batch] of queue) results[index] = await runBatch(index, batch);
+  }));
+  return results;
+}
+
+/** @returns the batch's report */
+async function runBatch(index: number, batch: string[]): Promise<string> {
+  const machineMs = performance.now();
+  const path = `${OUTPUT}/${index + 1}.txt`;
+  const say = (counts: Counts, more = "") => {
+    const seconds = ((performance.now() - machineMs) / 1000).toFixed(0);
+    if (counts.failed > 0) console.log(Deno.readTextFileSync(path));
+    console.log(`lane: machine ${index + 1} of ${batches.length}, ${seconds} s: ${closingLine(counts)}${more}`);
+  };
+  using output = Deno.openSync(path, { create: true, write: true, truncate: true });
+  try {
+    await using run = await startLane({
+      command: ["deno", ...testArguments(`/out/report.xml`), "--cached-only", ...batch],
+      directory: ROOT,
+      environment: { NO_COLOR: "1", XENOLITH_PROPERTY_RUNS: PROPERTY_RUNS },
+      async files(archive) {
+        addTree(archive, ROOT, ROOT, (path) => LEFT_OUT.includes(path));
+        await denoPackages(archive);
+        await emittedCode(archive, ROOT);
+      },
+    }, options);
+    await run.machine.endInput();
+    const printed = [run.machine.stdout, run.machine.stderr].map(async (stream) => {
+      for await (const bytes of stream) output.writeSync(bytes);
+    });
+    try {
+      const { status, files } = await run.ended;
+      await Promise.all(printed);
+      const report = new TextDecoder().decode(files.get("report.xml"));
+      const counts = countTests(report);
+      if (report === "" || (status !== 0 && counts.failed === 0)) throw new Error(`deno test: status ${status}`);
+      say(counts);
+      return report;
+    } finally {
+      await Promise.allSettled(printed);
+    }
+  } catch (error) {
+    const reason = error instanceof LaneError ? error.message : String(error);
+    const report = failureReport(batch, reason);
+    say(countTests(report), `: ${reason}: ${batch.join(" ")}`);
+    return report;
+  }
+}
+
+async function nativeTests(): Promise<string> {
+  const path = Deno.makeTempFileSync({ prefix: "xenolith-lane-", suffix: ".xml" });
+  const args = [...testArguments(path), `${ROOT}/${OWN_TESTS}`];
+  await new Deno.Command(Deno.execPath(), { args, cwd: ROOT, stdin: "null" }).spawn().status;
+  const report = Deno.readTextFileSync(path);
+  Deno.removeSync(path);
+  return report === "" ? failureReport([OWN_TESTS], "deno test wrote no report") : report;
+}
+
+function testArguments(report: string): string[] {
+  return ["test", "--no-prompt", "--allow-all", "--no-check", `--junit-path=${report}`];
+}
