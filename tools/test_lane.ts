@@ -21,10 +21,10 @@ const OUTPUT = `${ROOT}/dist/test-lane`;
 const MACHINES = 2;
 
 /** Files to a machine: one boots for 5 s, and a dead one takes its other files with it. */
-const BATCH = 3;
+const BATCH = 5;
 
 /** Tests that use /dev/kvm say so by this capability (tests/support/capabilities.ts). */
-const USES_KVM = /\bKVM\b/;
+const USES_KVM = /import \{[^}]*\bKVM\b[^}]*\} from "[./]+support\/capabilities\.ts"/;
 
 const TIMEOUT_MS = 10 * 60_000, MEMORY_MIB = 2048, PROPERTY_RUNS = "30";
 

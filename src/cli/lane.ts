@@ -1,6 +1,5 @@
 /** `run --lane`: the same command in a machine that has KVM, for hosts that have none. */
 
-import { resolve } from "node:path";
 import { planBoot } from "../boot/loaders.ts";
 import { bootRequest } from "../machine/machine.ts";
 import { DEFAULT_MEMORY_BYTES, parseMemory, UsageError } from "../machine/options.ts";
@@ -59,7 +58,9 @@ function jobOf(args: string[], parsed: RunArguments): Job {
     directory: Deno.cwd(),
     async files(archive) {
       const program = bundle();
-      for (const path of new Set(files)) addFile(archive, path);
+      // Imported here: in a bundle a static import of a node: module is loaded by every isolate as it starts.
+      const { resolve } = await import("node:path");
+      for (const path of new Set(files)) addFile(archive, resolve(path), path);
       await denoPackages(archive, ["iced-x86"]);
       archive.file(PROGRAM, await program);
     },
@@ -67,9 +68,9 @@ function jobOf(args: string[], parsed: RunArguments): Job {
 }
 
 /** A file at the same place in the machine. One that cannot be read is left to the command there to complain about. */
-function addFile(archive: CpioWriter, path: string): void {
+function addFile(archive: CpioWriter, place: string, path: string): void {
   try {
-    archive.file(resolve(path), Deno.readFileSync(path));
+    archive.file(place, Deno.readFileSync(path));
   } catch (error) {
     if (error instanceof RangeError) throw error;
   }

@@ -1,6 +1,5 @@
 /** The kernel inside a bzImage, uncompressed: booted as an ELF file it need not unpack itself (a second, emulated). */
 
-import { zstdDecompressSync } from "node:zlib";
 import { filter } from "./programs.ts";
 
 // Documentation/arch/x86/boot.rst: the header fields that say where the payload is.
@@ -25,7 +24,8 @@ export async function kernelElf(image: Uint8Array<ArrayBuffer>): Promise<Uint8Ar
 async function unpack(bytes: Uint8Array<ArrayBuffer>, sizeBytes: number): Promise<Uint8Array | undefined> {
   const magic = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
   if (magic === LZ4_LEGACY) return unpackLz4(bytes.subarray(4), sizeBytes);
-  if (magic === ZSTD) return new Uint8Array(zstdDecompressSync(bytes));
+  // Imported here: in a bundle a static import of a node: module is loaded by every isolate as it starts.
+  if (magic === ZSTD) return new Uint8Array((await import("node:zlib")).zstdDecompressSync(bytes));
   if (magic === XZ) return await filter("busybox", ["xzcat"], bytes);
   if ((magic & 0xffff) !== GZIP) return undefined;
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
