@@ -59,21 +59,6 @@ testWith([], "on another architecture or system every command is refused with 69
   }
 });
 
-// Deno itself panics (status 1) where it finds no descriptors for its Workers; beyond that the words are ours.
-testWith([KVM, PRLIMIT], "whatever the limit of open files is, a run works or ends with 69 and one line", async () => {
-  const statuses: number[] = [];
-  for (let limit = 40; statuses.at(-1) !== 0; limit++) {
-    const finished = await finish("run", ["--vcpus", "4", "guests/hello.img"], {
-      prefix: limited(`--nofile=${limit}`),
-    });
-    statuses.push(finished.status);
-    if (/panicked|\(os error 24\)|in worker/.test(finished.stderr)) continue;
-    if (finished.status !== 0) assertOneLine(finished, 69, /^xenolith: .*: EMFILE$/);
-    assertEquals(finished.stdout.startsWith("Hello"), finished.status === 0);
-  }
-  assertEquals(statuses.includes(69), true, `statuses ${statuses}`);
-});
-
 testWith([KVM, PRLIMIT], "memory that the host does not map is one line and 69", async () => {
   const finished = await finish("run", ["--memory", "400G", "guests/hello.img"], {
     prefix: limited("--as=200000000000"),

@@ -8,23 +8,11 @@ import { RunPage } from "../../src/kvm/run_page.ts";
 import { EINTR } from "../../src/linux/errno.ts";
 import { Mapping } from "../../src/linux/mapping.ts";
 import { installKick, kickThread } from "../../src/linux/signal.ts";
+import { KVM, testWith } from "../support/capabilities.ts";
 import { openDescriptors } from "../linux/process.ts";
 import { spinUntil, Thread } from "../linux/threads.ts";
 
 const PAGE = 4096;
-const why = whyNoKvm();
-
-function whyNoKvm(): string | undefined {
-  try {
-    Kvm.open()[Symbol.dispose]();
-  } catch (error) {
-    return (error as Error).message;
-  }
-}
-
-function testWithKvm(name: string, body: () => void | Promise<void>): void {
-  Deno.test({ name: why === undefined ? name : `${name} (ignored: ${why})`, ignore: why !== undefined, fn: body });
-}
 
 Deno.test("Kvm.open() says in one line why there is no KVM and what to do", () => {
   const error = assertThrows(() => Kvm.open("/no/such/kvm"), KvmUnavailable, "no /no/such/kvm: ");
@@ -37,7 +25,7 @@ Deno.test("Kvm.open() takes no other device for KVM, and leaves nothing open", (
   assertEquals(openDescriptors().sort(), before);
 });
 
-testWithKvm("Kvm, Vm and Vcpu close everything that they opened", () => {
+testWith([KVM], "Kvm, Vm and Vcpu close everything that they opened", () => {
   const before = openDescriptors().sort();
   {
     using kvm = Kvm.open();
@@ -49,7 +37,7 @@ testWithKvm("Kvm, Vm and Vcpu close everything that they opened", () => {
   assertEquals(openDescriptors().sort(), before);
 });
 
-testWithKvm("a kick takes a vCPU out of the guest with EINTR, also if it comes before the entry", async () => {
+testWith([KVM], "a kick takes a vCPU out of the guest with EINTR, also if it comes before the entry", async () => {
   installKick();
   using kvm = Kvm.open();
   using vm = kvm.createVm();
