@@ -21,7 +21,7 @@ const OUTPUT = `${ROOT}/dist/test-lane`;
 const MACHINES = 2;
 
 /** Files to a machine: one boots for 5 s, and a dead one takes its other files with it. */
-const BATCH = 5;
+const BATCH = 4;
 
 /** Tests that use /dev/kvm say so by this capability (tests/support/capabilities.ts). */
 const USES_KVM = /import \{[^}]*\bKVM\b[^}]*\} from "[./]+support\/capabilities\.ts"/;

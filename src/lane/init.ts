@@ -15,6 +15,8 @@ export const PLACES = {
   denoDirectory: "/lane/deno",
   /** The job's shell script; brought by the job. */
   command: "/lane/command",
+  /** The command's process id. */
+  pid: "/lane/pid",
   /** What the command leaves here comes back. */
   output: "/out",
 } as const;
@@ -30,6 +32,13 @@ const port = (name: keyof typeof PORTS) => `/dev/vport0p${PORTS[name]}`;
  */
 export const INIT = `#!${PLACES.busybox} sh
 export PATH=${PLACES.programs}:/bin HOME=/root
+forward_signals() {
+  while read -r signal; do
+    until [ -s ${PLACES.pid} ]; do usleep 10000; done
+    kill -"$signal" "$(cat ${PLACES.pid})"
+  done
+  poweroff -f
+}
 mount -t devtmpfs dev /dev && mount -t proc proc /proc && mount -t sysfs sys /sys
 mkdir -p /dev/shm /dev/pts ${PLACES.output} /tmp && mount -t tmpfs shm /dev/shm && mount -t devpts pts /dev/pts
 ln -s /proc/self/fd /dev/fd
@@ -37,7 +46,7 @@ while read -r module; do insmod ${PLACES.modules}/$module.ko || echo "lane: $mod
 ip link set lo up
 ulimit -n 65536
 until [ -s /sys/class/virtio-ports/vport0p${PORTS.result}/name ]; do usleep 1000; done
-{ while read -r signal; do kill -"$signal" "$(cat /lane/pid)"; done; poweroff -f; } <${port("signals")} &
+forward_signals <${port("signals")} &
 cd / && cpio -idu <${port("job")} || echo "lane: the job is damaged"
 stdin=${port("stdin")}
 [ -c /dev/hvc0 ] && stty -F /dev/hvc0 raw -echo && stdin=/dev/hvc0
@@ -54,7 +63,13 @@ export function commandScript(
   environment: Record<string, string>,
 ): string {
   const variables = Object.entries(environment).map(([name, value]) => `export ${name}=${quoted(value)}`);
-  return [...variables, `cd ${quoted(directory)}`, "echo $$ >/lane/pid", `exec ${command.map(quoted).join(" ")}`, ""]
+  return [
+    ...variables,
+    `cd ${quoted(directory)}`,
+    `echo $$ >${PLACES.pid}`,
+    `exec ${command.map(quoted).join(" ")}`,
+    "",
+  ]
     .join("\n");
 }
 

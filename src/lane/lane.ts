@@ -24,7 +24,6 @@ export interface LaneOptions {
   readonly terminal?: boolean;
   /** From the start of the machine; default: no limit. */
   readonly timeoutMs?: number;
-  readonly verbose?: boolean;
   readonly cache?: Cache;
 }
 
@@ -54,11 +53,11 @@ export class LaneRun implements AsyncDisposable {
 
   /** Use {@linkcode startLane}. */
   constructor(readonly machine: LaneMachine, job: Job) {
-    const handingOver = this.#handOver(job);
     this.ended = (async () => {
-      const bytes = await machine.result();
-      await handingOver;
-      return parseResult(bytes);
+      const [handedOver, result] = await Promise.allSettled([this.#handOver(job), machine.result()]);
+      if (handedOver.status === "rejected") throw handedOver.reason; // then the machine was killed for that
+      if (result.status === "rejected") throw result.reason;
+      return parseResult(result.value);
     })();
     this.ended.catch(() => {}); // whoever awaits it learns of it
   }
@@ -109,7 +108,6 @@ export async function startLane(job: Job, options: LaneOptions = {}): Promise<La
     clock: options.clock ?? "skip idle",
     terminal: options.terminal ?? false,
     timeoutMs: options.timeoutMs ?? 0,
-    verbose: options.verbose ?? false,
   });
   return new LaneRun(machine, job);
 }

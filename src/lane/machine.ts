@@ -21,8 +21,6 @@ export interface MachineConfiguration {
   readonly terminal: boolean;
   /** The machine is killed after so long; 0: never. */
   readonly timeoutMs: number;
-  /** Whether the guest's kernel describes what it does in its log. */
-  readonly verbose?: boolean;
 }
 
 /**
@@ -34,6 +32,7 @@ const PROCESSOR = "max,-erms,-fsrm,-pku";
 
 const KERNEL_OPTIONS = [
   "console=ttyS0",
+  "quiet",
   "panic=-1", // and QEMU's -no-reboot: a panic ends the machine
   "oops=panic",
   "random.trust_cpu=on",
@@ -234,7 +233,7 @@ function lastLine(text: string): string {
 
 /** QEMU's arguments. It runs in the directory where the ports' sockets are. */
 export function qemuArguments(configuration: MachineConfiguration): string[] {
-  const { kernelImage, initramfs, memoryMiB, clock, terminal, verbose } = configuration;
+  const { kernelImage, initramfs, memoryMiB, clock, terminal } = configuration;
   const ports = (Object.keys(PORTS) as (keyof typeof PORTS)[]).flatMap((name) => {
     const device = terminal && name === "stdin" ? "virtconsole" : "virtserialport";
     const number = terminal && name === "stdin" ? 0 : PORTS[name];
@@ -251,7 +250,7 @@ export function qemuArguments(configuration: MachineConfiguration): string[] {
     // One thread and a clock of instructions: with two, or with the host's clock, QEMU 7.2 hangs now and then.
     ...["-accel", "tcg,thread=single", "-icount", `shift=1,sleep=${clock === "skip idle" ? "off" : "on"}`],
     ...["-kernel", kernelImage, "-initrd", initramfs],
-    ...["-append", [...KERNEL_OPTIONS, verbose ? "ignore_loglevel" : "quiet"].join(" ")],
+    ...["-append", KERNEL_OPTIONS.join(" ")],
     ...["-serial", `file:${LOG}`, "-device", "virtio-serial-pci,max_ports=8", ...ports],
   ];
 }

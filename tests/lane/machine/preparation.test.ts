@@ -1,8 +1,8 @@
 /** Preparing the lane: on a cold cache, at once, interrupted, and where something is missing. */
 
 import { assertEquals, assertMatch } from "@std/assert";
-import type { Capability } from "../../support/capabilities.ts";
 import { Command, finish, taskWords } from "../../support/command.ts";
+import { MOUNTS } from "../../support/host.ts";
 import { ColdCache, laneTest } from "./support.ts";
 
 const HELLO = ["--lane", "guests/hello.img"];
@@ -43,13 +43,6 @@ laneTest("a preparation that is killed is made good by the next two, which come 
   assertEquals(names(cache), ["base", "kernel-default", "lock"]);
 });
 
-const mount = await new Deno.Command("unshare", {
-  args: ["-m", "mount", "-t", "tmpfs", "none", "/mnt"],
-  stderr: "null",
-})
-  .output().catch(() => ({ success: false }));
-const MOUNT: Capability = { present: mount.success, reason: "nothing may be mounted" };
-
 laneTest("a full disk is one line and status 69", async () => {
   using cache = new ColdCache();
   const prefix = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs -o size=40M none "$0" && exec "$@"', cache.home];
@@ -60,7 +53,7 @@ laneTest("a full disk is one line and status 69", async () => {
   });
   assertEquals({ status, stdout }, { status: 69, stdout: "" });
   assertEquals(lines.at(-1), `xenolith: no disk space for the lane in ${cache.directory}`);
-}, [MOUNT]);
+}, [MOUNTS]);
 
 laneTest("without its programs the lane says which packages bring them: status 69", async () => {
   const { status, stdout, lines } = await finish("run", HELLO, { environment: { PATH: "/nowhere" } });
