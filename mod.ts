@@ -9,13 +9,22 @@ export {
   type CarrierKind,
   type FileSource,
   type MachineOptions,
+  type ModelModule,
   type ModelOptions,
+  type ModelSocket,
   type ModuleOptions,
   UsageError,
 } from "./src/machine/options.ts";
-export type { VcpuState } from "./src/domain/control_block.ts";
+export type { VcpuState } from "./src/domain/vcpu_record.ts";
 export type { Outcome, OutcomeKind } from "./src/domain/outcome.ts";
-export type { Statistics } from "./src/domain/statistics.ts";
+export type { AddressRange, MemoryGrant } from "./src/domain/grants.ts";
+export type {
+  RangeStatistics,
+  ServerStatistics,
+  Statistics,
+  TracedRequest,
+  VcpuStatistics,
+} from "./src/domain/statistics.ts";
 export type { ConsoleOptions } from "./src/devices/console.ts";
 export { ImageError } from "./src/boot/plan.ts";
 export { KvmUnavailable } from "./src/kvm/kvm.ts";

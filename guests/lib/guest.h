@@ -33,6 +33,17 @@ static inline uint32_t in32(uint16_t port) {
   return value;
 }
 
+// The same for a width of 1, 2 or 4 bytes.
+static inline void port_write(uint16_t port, unsigned width, uint32_t value) {
+  if (width == 1) out8(port, (uint8_t)value);
+  else if (width == 2) out16(port, (uint16_t)value);
+  else out32(port, value);
+}
+
+static inline uint32_t port_read(uint16_t port, unsigned width) {
+  return width == 1 ? in8(port) : width == 2 ? in16(port) : in32(port);
+}
+
 static inline uint64_t read_msr(uint32_t msr) {
   uint32_t low, high;
   asm volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(msr));
@@ -97,6 +108,12 @@ bool is_word(const char *value, const char *word);
 uint32_t word_sum(const void *bytes, size_t size);
 
 #ifdef __x86_64__
+
+// The low `width` bytes (1 to 8) of a value.
+static inline uint64_t low_bytes(uint64_t value, unsigned width) { return value & UINT64_MAX >> (64 - 8 * width); }
+
+// The next of a sequence of numbers that look random, and are the same in every run.
+uint64_t pseudo_random(void);
 
 // ---- What the loader hands over: PVH's start information (Xen's public/arch-x86/hvm/start_info.h)
 
@@ -176,6 +193,9 @@ void interrupt_gate(uint8_t vector, interrupt_handler *handler);
 // Masks the two 8259s and turns the local APIC of this vCPU on.
 void interrupts_init(void);
 
+// Sends what enters the I/O APIC there to this vCPU's `vector`.
+void route_interrupt(struct interrupt_source source, uint8_t vector);
+
 // Sends an ISA interrupt through the I/O APIC to this vCPU's `vector`.
 void route_isa_interrupt(uint8_t irq, uint8_t vector);
 
@@ -208,6 +228,15 @@ void pit_start(uint16_t count);
 // Waits by watching channel 0 count, without interrupts. Channel 0 must run with a count of 65536.
 void pit_wait_us(uint32_t microseconds);
 
+enum { TICK_HZ = 100, TICK_VECTOR = 0x30 };
+
+// Counts up TICK_HZ times a second once ticks_start() has been called, by interrupts of channel 0: a vCPU that sleeps
+// until something comes can so give up, too.
+extern volatile unsigned ticks;
+
+// Calls interrupts_init().
+void ticks_start(void);
+
 // ---- Several vCPUs (smp.c, trampoline.asm)
 
 enum { MAX_VCPUS = 1024 };
@@ -227,5 +256,8 @@ unsigned prepare_vcpus(void (*entry)(unsigned vcpu));
 
 // Starts a vCPU by SIPI, once prepare_vcpus() has been called, and returns at once.
 void start_vcpu(unsigned vcpu);
+
+// The same for all of them at once, by an INIT and a SIPI to all but self: the quickest way to bring up a thousand.
+unsigned start_all_vcpus(void (*entry)(unsigned vcpu));
 
 #endif

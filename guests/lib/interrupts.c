@@ -87,13 +87,14 @@ void interrupts_init(void) {
   local_apic_enable();
 }
 
-void route_isa_interrupt(uint8_t irq, uint8_t vector) {
+void route_interrupt(struct interrupt_source source, uint8_t vector) {
   // One pair of registers: the first selects, the second (16 bytes on) is a window on what was selected.
   volatile uint32_t *select = (volatile uint32_t *)acpi_io_apic(), *window = select + 4;
-  struct interrupt_source source = acpi_isa_interrupt(irq);
   uint32_t entry = 0x10 + source.pin * 2;
   *select = entry + 1;
   *window = local_apic_id() << 24;
   *select = entry;
   *window = vector | (source.active_low ? PIN_ACTIVE_LOW : 0) | (source.level ? PIN_LEVEL : 0);
 }
+
+void route_isa_interrupt(uint8_t irq, uint8_t vector) { route_interrupt(acpi_isa_interrupt(irq), vector); }

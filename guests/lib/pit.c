@@ -26,3 +26,18 @@ void pit_wait_us(uint32_t microseconds) {
     pause();
   }
 }
+
+volatile unsigned ticks;
+
+__attribute__((interrupt)) static void on_tick(struct interrupt_frame *frame) {
+  (void)frame;
+  ticks++;
+  local_apic_eoi();
+}
+
+void ticks_start(void) {
+  interrupts_init();
+  interrupt_gate(TICK_VECTOR, on_tick);
+  route_isa_interrupt(0, TICK_VECTOR);
+  pit_start(PIT_HZ / TICK_HZ);
+}

@@ -5,6 +5,7 @@ enum {
   TRAMPOLINE = 0x8000,
   INIT = 0x4500,
   STARTUP = 0x4600 | TRAMPOLINE >> 12,
+  ALL_BUT_SELF = 3 << 18,
   STACK_BYTES = 1024,  // as in trampoline.asm
   APIC_IDS = 4096,
   LAST_XAPIC_ID = 254,
@@ -27,9 +28,14 @@ void lock_take(struct lock *lock) {
 void lock_release(struct lock *lock) { __atomic_store_n(&lock->taken, 0, __ATOMIC_RELEASE); }
 
 unsigned vcpu_count(void) {
-  uint32_t apic_id;
-  unsigned count = 0;
-  while (count < MAX_VCPUS && acpi_processor(count, &apic_id)) count++;
+  static unsigned count;
+  if (count) return count;
+  while (count < MAX_VCPUS && acpi_processor(count, &apic_ids[count])) {
+    uint32_t id = apic_ids[count];
+    if (id >= APIC_IDS) fail("smp: APIC ID %u", id);
+    if (id > LAST_XAPIC_ID) need_x2apic = true;
+    vcpu_of_apic_id[id] = (uint16_t)count++;
+  }
   return count;
 }
 
@@ -40,28 +46,38 @@ _Noreturn void vcpu_main(void) {
   halt();
 }
 
-unsigned prepare_vcpus(void (*entry)(unsigned vcpu)) {
-  unsigned count = 0;
-  while (count < MAX_VCPUS && acpi_processor(count, &apic_ids[count])) {
-    uint32_t id = apic_ids[count];
-    if (id >= APIC_IDS) fail("smp: APIC ID %u", id);
-    if (id > LAST_XAPIC_ID) need_x2apic = true;
-    vcpu_of_apic_id[id] = (uint16_t)count++;
-  }
+// All that comes before the first INIT. Returns the number of the calling vCPU.
+static unsigned get_ready(void (*entry)(unsigned vcpu)) {
+  vcpu_count();
   if (need_x2apic) local_apic_use_x2apic();
   // Intel's manual lets a local APIC that is off send INIT; but on one software KVM (6.18) the last vCPU missed it.
   local_apic_enable();
   vcpu_entry = entry;
   // Only now, with the tables read: nobody promises that they do not lie in this page.
   memcpy((void *)TRAMPOLINE, trampoline, (size_t)(trampoline_end - trampoline));
+  return vcpu_of_apic_id[local_apic_id()];
+}
 
-  unsigned self = vcpu_of_apic_id[local_apic_id()];
-  for (unsigned vcpu = 0; vcpu < count; vcpu++) {
-    if (vcpu != self) local_apic_command(apic_ids[vcpu], INIT);
-  }
+static void wait_after_init(void) {
   pit_start(0);
   pit_wait_us(10000);  // Intel's manual, volume 3, 9.4.4.1
+}
+
+unsigned prepare_vcpus(void (*entry)(unsigned vcpu)) {
+  unsigned self = get_ready(entry);
+  for (unsigned vcpu = 0; vcpu < vcpu_count(); vcpu++) {
+    if (vcpu != self) local_apic_command(apic_ids[vcpu], INIT);
+  }
+  wait_after_init();
   return self;
 }
 
 void start_vcpu(unsigned vcpu) { local_apic_command(apic_ids[vcpu], STARTUP); }
+
+unsigned start_all_vcpus(void (*entry)(unsigned vcpu)) {
+  unsigned self = get_ready(entry);
+  local_apic_command(0, INIT | ALL_BUT_SELF);
+  wait_after_init();
+  local_apic_command(0, STARTUP | ALL_BUT_SELF);
+  return self;
+}

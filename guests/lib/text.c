@@ -77,6 +77,13 @@ uint32_t word_sum(const void *bytes, size_t size) {
 
 #ifdef __x86_64__
 
+// Knuth's linear congruential generator (MMIX), its better half folded onto the other.
+uint64_t pseudo_random(void) {
+  static uint64_t state;
+  state = state * 6364136223846793005 + 1442695040888963407;
+  return state ^ state >> 32;
+}
+
 const char *command_line(void) {
   return start_info->command_line ? (const char *)start_info->command_line : "";
 }

@@ -1,7 +1,14 @@
-/** The command line of `run` and `doctor`. */
+/** The command line of `run`, `doctor` and `dm`. */
 
 import { parseArgs } from "@std/cli";
-import { type CarrierKind, type MachineOptions, type ModuleOptions, UsageError } from "../machine/options.ts";
+import {
+  type CarrierKind,
+  type MachineOptions,
+  type ModelOptions,
+  type ModuleOptions,
+  parseGrant,
+  UsageError,
+} from "../machine/options.ts";
 
 /** What `run` was asked for. */
 export interface RunArguments {
@@ -13,6 +20,8 @@ export interface RunArguments {
   readonly stats: boolean;
   /** A path, or "-" for the last line of stderr. */
   readonly json: string | undefined;
+  /** Path of the trace of requests. */
+  readonly trace: string | undefined;
   /** Path of the control socket. */
   readonly control: string | undefined;
   /** Whether it all happens in a machine that has KVM (src/lane). */
@@ -30,18 +39,38 @@ Boots each IMAGE in turn; its console is stdin and stdout. Ctrl-] leaves an inte
   --initrd FILE      initial RAM disk
   --module FILE      a boot module; "FILE ARGUMENTS" gives it a command line; may be repeated
   --timeout SECONDS  end the run after so long, with status 124
-  --carrier KIND     what runs the vCPUs: auto, worker (auto)
+  --carrier KIND     what runs the vCPUs: auto, worker, native (auto)
+  --device-model PATH[,memory=WHAT]
+                     a device model: a module, or a Unix socket where one connects (docs/device-model-protocol.md);
+                     WHAT it sees of the guest's memory: all, none (none), FIRST-LAST[+FIRST-LAST...]; may be repeated
+  --device-model-timeout SECONDS
+                     how long a device model may take to start, and for an answer
+  --hold             requests of a device model that is gone wait for its successor
   --reboot           boot again when the guest asks for a reset
   --stats            say on stderr what was counted
   --json FILE        write a report; - is the last line of stderr
+  --trace FILE       write the last requests of each vCPU as Chrome trace events (for Perfetto)
   --control SOCKET   take commands at a Unix socket (docs/control-protocol.md)
   --lane             do all this in an emulated machine that has KVM, where this one has none (docs/hosts.md)
 
 Exit status: 0 powered off; 1-63 the guest's own; 64 bad usage or image; 66 reset; 67 left; 69 the host cannot;
 70 our fault; 124 time-out; 125 guest crashed; 129, 130, 141, 143 SIGHUP, SIGINT, closed stdout, SIGTERM.`;
 
-const STRINGS = ["memory", "vcpus", "cmdline", "initrd", "module", "timeout", "carrier", "json", "control"] as const;
-const BOOLEANS = ["reboot", "stats", "lane", "help"] as const;
+const STRINGS = [
+  "memory",
+  "vcpus",
+  "cmdline",
+  "initrd",
+  "module",
+  "timeout",
+  "carrier",
+  "json",
+  "trace",
+  "control",
+  "device-model",
+  "device-model-timeout",
+] as const;
+const BOOLEANS = ["reboot", "stats", "lane", "hold", "help"] as const;
 
 /** Parses the arguments after "run". @returns undefined for --help. @throws {UsageError} */
 export function parseRun(args: string[]): RunArguments | undefined {
@@ -57,24 +86,31 @@ export function parseRun(args: string[]): RunArguments | undefined {
       ...(given(options, "initrd") && { initrd: single(options, "initrd") }),
       modules: options.module.map(moduleArgument),
       carrier: carrier(given(options, "carrier") ? single(options, "carrier") : "auto"),
+      deviceModels: options["device-model"].map(deviceModelArgument),
+      ...(given(options, "device-model-timeout") && {
+        deviceModelTimeoutMs: seconds(options, "device-model-timeout") * 1000,
+      }),
+      hold: options.hold,
     },
-    timeoutMs: given(options, "timeout") ? seconds(options) * 1000 : undefined,
+    timeoutMs: given(options, "timeout") ? seconds(options, "timeout") * 1000 : undefined,
     reboot: options.reboot,
     stats: options.stats,
     json: given(options, "json") ? single(options, "json") : undefined,
+    trace: given(options, "trace") ? single(options, "trace") : undefined,
     control: given(options, "control") ? single(options, "control") : undefined,
     lane: options.lane,
   };
 }
 
-/** The arguments after "run" for the same run inside the lane. @param json where a report that is a file goes there */
-export function laneArguments(args: readonly string[], json: string): string[] {
+/** The arguments after "run" for the same run inside the lane. @param files where what is written to files goes there */
+export function laneArguments(args: readonly string[], files: { json: string; trace: string }): string[] {
   const words = joined(args, STRINGS, BOOLEANS);
   const end = words.includes("--") ? words.indexOf("--") : words.length;
   return words.flatMap((word, index) => {
     if (index >= end) return [word];
     if (word === "--lane") return [];
-    return [word.startsWith("--json=") && word !== "--json=-" ? `--json=${json}` : word];
+    if (word.startsWith("--trace=")) return [`--trace=${files.trace}`];
+    return [word.startsWith("--json=") && word !== "--json=-" ? `--json=${files.json}` : word];
   });
 }
 
@@ -109,6 +145,42 @@ export function parseDoctor(args: string[]): DoctorArguments | undefined {
       modules: options.module.map(moduleArgument),
     },
     json: options.json,
+  };
+}
+
+/** What `dm` was asked for. */
+export interface DmArguments {
+  /** Path or URL of the device model's module. */
+  readonly module: string;
+  readonly socket: string;
+  /** The second argument of the module's default function. */
+  readonly configuration: unknown;
+  /** How long the socket may take to be there; undefined: for ever. */
+  readonly timeoutMs: number | undefined;
+}
+
+/** What `dm --help` says. */
+export const DM_HELP = `usage: dm MODULE --socket PATH [options]
+
+Runs a device model in this process, for the guest of \`run --device-model PATH\`. Either may be started first.
+
+  --socket PATH         the Unix socket of the hypervisor
+  --configuration JSON  handed to the module's default function
+  --timeout SECONDS     how long the socket may take to be there (for ever)
+
+Exit status: 0 the domain has ended; 64 bad usage; 69 no hypervisor, or it is gone; 70 the device model failed.`;
+
+/** Parses the arguments after "dm". @returns undefined for --help. @throws {UsageError} */
+export function parseDm(args: string[]): DmArguments | undefined {
+  const { options, positional } = parse(args, ["socket", "configuration", "timeout"] as const, ["help"] as const);
+  if (options.help) return undefined;
+  if (positional.length !== 1) throw new UsageError(`dm takes one module, not ${positional.length}; --help says how`);
+  if (!given(options, "socket")) throw new UsageError("--socket is missing; --help says how");
+  return {
+    module: positional[0],
+    socket: single(options, "socket"),
+    configuration: given(options, "configuration") ? json(single(options, "configuration")) : undefined,
+    timeoutMs: given(options, "timeout") ? seconds(options, "timeout") * 1000 : undefined,
   };
 }
 
@@ -158,15 +230,39 @@ function integer<S extends string>(options: Record<S, string[]>, name: S): numbe
   return Number(text);
 }
 
-function seconds(options: Record<"timeout", string[]>): number {
-  const text = single(options, "timeout"), value = Number(text);
+function seconds<S extends string>(options: Record<S, string[]>, name: S): number {
+  const text = single(options, name), value = Number(text);
   if (/^\d+(\.\d+)?$/.test(text) && value > 0 && value <= 2_000_000) return value;
-  throw new UsageError(`timeout ${text}: not a number of seconds above 0 and up to 2000000`);
+  throw new UsageError(`${name} ${text}: not a number of seconds above 0 and up to 2000000`);
 }
 
 function carrier(name: string): CarrierKind {
-  if (name === "auto" || name === "worker") return name;
-  throw new UsageError(`carrier ${name}: not one of auto, worker`);
+  if (name === "auto" || name === "worker" || name === "native") return name;
+  throw new UsageError(`carrier ${name}: not one of auto, worker, native`);
+}
+
+function json(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new UsageError(`configuration: ${(error as Error).message}`);
+  }
+}
+
+/** PATH[,memory=WHAT]: a module if that is a file, else a socket. */
+function deviceModelArgument(text: string): ModelOptions {
+  const [, path, grant] = /^(.*?)(?:,memory=(.*))?$/s.exec(text)!;
+  if (path === "") throw new UsageError("--device-model needs a value");
+  const memory = grant === undefined ? {} : { memory: parseGrant(grant) };
+  return isFile(path) ? { module: path, ...memory } : { socket: path, ...memory };
+}
+
+function isFile(path: string): boolean {
+  try {
+    return Deno.statSync(path).isFile;
+  } catch {
+    return false; // nothing, or nothing that may be looked at: listening there will say so
+  }
 }
 
 /** GRUB's way to write a module: the file, a space, its command line. */

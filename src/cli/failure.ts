@@ -2,19 +2,23 @@
 
 import { KvmUnavailable } from "../kvm/kvm.ts";
 import { LinuxError } from "../linux/linux_error.ts";
+import { SocketPathError } from "../linux/socket.ts";
 import { MachineMemoryError } from "../memory/bank.ts";
+import { HypervisorUnavailable } from "../dm/connection.ts";
 import { ImageError } from "../boot/plan.ts";
 import { STATUS } from "../domain/outcome.ts";
 import { UsageError } from "../machine/options.ts";
 import { LaneError } from "../lane/errors.ts";
 
+/** Errors of the user, and those of the host. */
+const USER = [UsageError, ImageError, SocketPathError];
+const HOST = [KvmUnavailable, LinuxError, MachineMemoryError, HypervisorUnavailable];
+
 /** The exit status that an error stands for. */
 export function statusOf(error: unknown): number {
-  if (error instanceof UsageError || error instanceof ImageError) return STATUS.USAGE;
-  if (error instanceof KvmUnavailable || error instanceof LinuxError || error instanceof MachineMemoryError) {
-    return STATUS.HOST;
-  }
-  return error instanceof LaneError ? error.status : STATUS.INTERNAL;
+  if (error instanceof LaneError) return error.status;
+  if (USER.some((kind) => error instanceof kind)) return STATUS.USAGE;
+  return HOST.some((kind) => error instanceof kind) ? STATUS.HOST : STATUS.INTERNAL;
 }
 
 /** What goes to stderr: a line that begins with the program's name. Names of files may hold anything. */

@@ -2,7 +2,13 @@
 
 import { planBoot } from "../boot/loaders.ts";
 import { bootRequest } from "../machine/machine.ts";
-import { DEFAULT_MEMORY_BYTES, parseMemory, UsageError } from "../machine/options.ts";
+import {
+  DEFAULT_MEMORY_BYTES,
+  type ModelModule,
+  type ModelSocket,
+  parseMemory,
+  UsageError,
+} from "../machine/options.ts";
 import type { CpioWriter } from "../lane/cpio.ts";
 import { denoPackages } from "../lane/deno_cache.ts";
 import { type Job, type LaneOptions, type LaneRun, startLane } from "../lane/lane.ts";
@@ -10,8 +16,8 @@ import { laneArguments, type RunArguments } from "./arguments.ts";
 import { bundle } from "./lane_program.ts";
 import { Conversation } from "./lane_conversation.ts";
 
-/** Where the program and its report are in the machine. */
-const PROGRAM = "/lane/xenolith.js", REPORT = "report.json";
+/** Where the program is in the machine, and what it writes that comes back. */
+const PROGRAM = "/lane/xenolith.js", REPORT = "report.json", TRACE = "trace.json";
 
 /** Nothing is asked of a network that is not there. */
 const DENO = ["deno", "run", "--quiet", "--allow-all", "--cached-only", "--no-config"];
@@ -29,20 +35,25 @@ const PROGRAM_MIB = 256;
 export async function runInLane(args: string[], parsed: RunArguments): Promise<number> {
   const { images, machine, timeoutMs } = parsed;
   if (parsed.control !== undefined) throw new UsageError("--control does not reach into the lane");
+  if (models(parsed).some((model) => "socket" in model)) {
+    throw new UsageError("--device-model: a socket does not reach into the lane; a module does");
+  }
   // What is wrong with an image need not wait for a machine. Of several, those before it would have run.
   if (images.length === 1) planBoot(bootRequest({ ...machine, image: images[0] }));
   using conversation = new Conversation();
+  // Where nobody types, and no time-out counts what the guest waits, waiting can be skipped; see Clock for why it should.
   const job = jobOf(args, parsed);
   const guestMiB = Math.ceil(parseMemory(machine.memory ?? DEFAULT_MEMORY_BYTES) / 2 ** 20);
   const options: LaneOptions = {
-    clock: "wait idle",
+    clock: conversation.isTerminal || timeoutMs !== undefined ? "wait idle" : "skip idle",
     terminal: conversation.isTerminal,
     memoryMiB: guestMiB + PROGRAM_MIB,
     ...(timeoutMs !== undefined && { timeoutMs: BOOT_MS + timeoutMs / SLOWEST }),
   };
   await using run = await startLane(job, options);
   const status = await conversation.hold(run);
-  if (parsed.json !== undefined && parsed.json !== "-") await copyReport(run, parsed.json);
+  if (parsed.json !== undefined && parsed.json !== "-") await copyBack(run, REPORT, "--json", parsed.json);
+  if (parsed.trace !== undefined) await copyBack(run, TRACE, "--trace", parsed.trace);
   return status;
 }
 
@@ -52,9 +63,10 @@ function jobOf(args: string[], parsed: RunArguments): Job {
   const modules = (machine.modules ?? []).map((module) =>
     typeof module === "object" && "file" in module ? module.file : module
   );
-  const files = [...images, machine.initrd, ...modules].filter((file) => typeof file === "string");
+  const devices = models(parsed).map((model) => "module" in model ? model.module : undefined);
+  const files = [...images, machine.initrd, ...modules, ...devices].filter((file) => typeof file === "string");
   return {
-    command: [...DENO, PROGRAM, "run", ...laneArguments(args, `/out/${REPORT}`)],
+    command: [...DENO, PROGRAM, "run", ...laneArguments(args, { json: `/out/${REPORT}`, trace: `/out/${TRACE}` })],
     directory: Deno.cwd(),
     async files(archive) {
       const program = bundle();
@@ -67,6 +79,14 @@ function jobOf(args: string[], parsed: RunArguments): Job {
   };
 }
 
+/** The device models, as the command line gives them. */
+function models({ machine }: RunArguments): (ModelModule | ModelSocket)[] {
+  const models = machine.deviceModels ?? [];
+  return models.filter((model) =>
+    typeof model === "object" && !(model instanceof URL)
+  ) as (ModelModule | ModelSocket)[];
+}
+
 /** A file at the same place in the machine. One that cannot be read is left to the command there to complain about. */
 function addFile(archive: CpioWriter, place: string, path: string): void {
   try {
@@ -76,12 +96,12 @@ function addFile(archive: CpioWriter, place: string, path: string): void {
   }
 }
 
-async function copyReport(run: LaneRun, path: string): Promise<void> {
-  const report = await run.ended.then(({ files }) => files.get(REPORT), () => undefined);
-  if (report === undefined) return;
+async function copyBack(run: LaneRun, name: string, option: string, path: string): Promise<void> {
+  const file = await run.ended.then(({ files }) => files.get(name), () => undefined);
+  if (file === undefined) return;
   try {
-    Deno.writeFileSync(path, report);
+    Deno.writeFileSync(path, file);
   } catch (error) {
-    throw new UsageError(`--json ${path}: ${(error as Error).message}`);
+    throw new UsageError(`${option} ${path}: ${(error as Error).message}`);
   }
 }

@@ -16,8 +16,13 @@ export async function main(args: string[]): Promise<never> {
     case "doctor":
       Deno.exit(await (await import("./doctor.ts")).doctor(rest));
       break;
+    case "dm":
+      Deno.exit(await (await import("./dm.ts")).dm(rest));
+      break;
     default:
-      console.error(`xenolith: ${command === undefined ? "no command" : `unknown command ${command}`}: run or doctor`);
+      console.error(
+        `xenolith: ${command === undefined ? "no command" : `unknown command ${command}`}: run, doctor or dm`,
+      );
       Deno.exit(USAGE_STATUS);
   }
 }

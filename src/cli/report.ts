@@ -4,7 +4,7 @@ import type { Outcome } from "../domain/outcome.ts";
 import type { Statistics } from "../domain/statistics.ts";
 import { UsageError } from "../machine/options.ts";
 
-const MOST_PORTS = 16;
+const MOST_PORTS = 16, MOST_VCPUS = 32;
 
 /** The report of `--json` (schema 1). */
 export function jsonReport(outcome: Outcome, description: string, statistics: Statistics, wallMs: number) {
@@ -17,9 +17,17 @@ export function jsonReport(outcome: Outcome, description: string, statistics: St
     rip: outcome.rip === undefined ? null : `0x${outcome.rip.toString(16)}`,
     wall_ms: round(wallMs),
     exits: statistics.exits,
-    servers: statistics.servers,
+    servers: statistics.servers.map(({ ranges, ...server }) => ({
+      ...server,
+      ranges: ranges.map(({ meanUs, ...range }) => ({ ...range, mean_us: round(meanUs) })),
+    })),
     ports: statistics.ports.map(({ port, exits }) => ({ port, exits })),
-    vcpus: statistics.vcpus.map((vcpu) => ({ guest_ms: round(vcpu.guestMs), outside_ms: round(vcpu.outsideMs) })),
+    vcpus: statistics.vcpus.map((vcpu) => ({
+      guest_ms: round(vcpu.guestMs),
+      outside_ms: round(vcpu.outsideMs),
+      waiting_ms: round(vcpu.waitingMs),
+      halted_ms: round(vcpu.haltedMs),
+    })),
   };
 }
 
@@ -42,12 +50,37 @@ export function formatStatistics(statistics: Statistics, wallMs: number): string
     `wall ${wallMs.toFixed(1)} ms, ${total} exits`,
     ...table("exits", Object.entries(exits).sort((one, other) => other[1] - one[1])),
     ...table("port", ports.slice(0, MOST_PORTS).map(({ port, exits }) => [`0x${port.toString(16)}`, exits])),
-    ...table("server", servers.map(({ id, requests }) => [String(id), requests])),
-    "vcpu        in guest ms    outside ms",
-    ...vcpus.map(({ guestMs, outsideMs }, id) =>
-      `${String(id).padEnd(8)}${guestMs.toFixed(2).padStart(15)}${outsideMs.toFixed(2).padStart(14)}`
+    ...serverTable(servers),
+    "vcpu       in guest ms   halted ms   waiting ms   outside ms",
+    ...vcpus.slice(0, MOST_VCPUS).map(({ guestMs, haltedMs, waitingMs, outsideMs }, id) =>
+      String(id).padEnd(8) + ms(guestMs, 14) + ms(haltedMs, 12) + ms(waitingMs, 13) + ms(outsideMs, 13)
     ),
+    ...(vcpus.length > MOST_VCPUS ? [`... and ${vcpus.length - MOST_VCPUS} more; --json has all`] : []),
   ].join("\n");
+}
+
+/** A line a server and range; "waiting" is the time from a request to its answer. */
+function serverTable(servers: Statistics["servers"]): string[] {
+  if (servers.length === 0) return [];
+  return [
+    "server  range                            requests    mean us",
+    ...servers.flatMap(({ id, requests, unhandled, ranges }) => [
+      `${String(id).padEnd(8)}${"all".padEnd(32)}${String(requests).padStart(9)}` +
+      (unhandled > 0 ? `   (${unhandled} not taken)` : ""),
+      ...ranges.map(({ kind, first, last, requests, meanUs }) =>
+        `        ${`${kind} ${hex(first)}-${hex(last)}`.padEnd(32)}${String(requests).padStart(9)}` +
+        meanUs.toFixed(2).padStart(11)
+      ),
+    ]),
+  ];
+}
+
+function hex(value: number): string {
+  return `0x${value.toString(16)}`;
+}
+
+function ms(value: number, width: number): string {
+  return value.toFixed(2).padStart(width);
 }
 
 function table(title: string, rows: [string, number][]): string[] {

@@ -73,9 +73,10 @@ async function runOnce(image: string, args: RunArguments, interruptions: Interru
   const startMs = performance.now();
   using terminal = openTerminal();
   await using control = args.control === undefined ? undefined : await listen(args.control);
-  await using machine = await startMachine({ ...args.machine, image }, terminal.console);
+  await using machine = await startMachine({ ...args.machine, image }, terminal.console, (machine) => {
+    for (const interruption of interruptions) interruption.attach(machine);
+  });
   control?.serve(machine);
-  for (const interruption of interruptions) interruption.attach(machine);
   const outcome = await machine.ended;
   terminal[Symbol.dispose]();
   await report(image, args, machine, outcome, performance.now() - startMs);
@@ -104,6 +105,7 @@ function onSignals(handle: (signal: keyof typeof SIGNALS) => void): void {
 async function report(image: string, args: RunArguments, machine: Machine, outcome: Outcome, wallMs: number) {
   const description = SILENT.has(outcome.kind) ? outcome.reason : await describeOutcome(outcome);
   if (!SILENT.has(outcome.kind)) say(`${image}: ${description}`);
+  if (args.trace !== undefined) (await import("./trace_file.ts")).writeTrace(args.trace, machine.trace);
   if (!args.stats && args.json === undefined) return;
   const { formatStatistics, jsonReport, writeJson } = await import("./report.ts");
   if (args.stats) console.error(formatStatistics(machine.statistics, wallMs));

@@ -28,5 +28,8 @@ export const RESET = { port: 0xcf9, value: 0x06 } as const;
 export const LOCAL_APIC = { address: 0xfee0_0000, sizeBytes: 0x10_0000 } as const;
 export const IO_APIC = { address: 0xfec0_0000, sizeBytes: 0x1000, pins: 24 } as const;
 
+/** Guest frames of ioreq servers that are got at by gfn (HVM_PARAM_IOREQ_SERVER_PFN): above the local APIC's window. */
+export const IOREQ_GFNS = { address: 0xfef0_0000, sizeBytes: 0x10_0000 } as const;
+
 /** ISA interrupt 0 (the PIT) arrives at I/O APIC pin 2, as on every PC; all others at the pin of their number. */
 export const PIT_IO_APIC_PIN = 2;

@@ -21,4 +21,4 @@
  * @module
  */
 
-export type { DeviceModelHost, RangeHandler, ShutdownReason, Watch } from "./host.ts";
+export type { DeviceModelHost, GuestMemoryAccess, RangeHandler, RangeOptions, ShutdownReason, Watch } from "./host.ts";

@@ -4,23 +4,18 @@ import { POLLIN, PollSet } from "../linux/poll.ts";
 import type { EventChannels } from "../events/event_channels.ts";
 import { AdaptiveSpin } from "../events/spin.ts";
 import { RANGE, type RangeType, STATE, TYPE } from "../ioreq/abi.ts";
-import type { IoreqPage } from "../ioreq/page.ts";
-import type { Server, ServerTable } from "../ioreq/server_table.ts";
-import type { DeviceModelHost, RangeHandler, ShutdownReason, Watch } from "./host.ts";
-
-/** What the domain does for a device model, wherever the model runs. */
-export interface DomainOperations {
-  setIrqLevel(gsi: number, level: boolean): void;
-  shutdown(reason: ShutdownReason): void;
-  /** Wakes the carrier of a vCPU whose request was answered. */
-  notify(vcpu: number): void;
-}
+import { portVcpu } from "../ioreq/notification.ts";
+import type { IoreqSlots } from "../ioreq/slots.ts";
+import type { Attachment } from "./attachment.ts";
+import type { DeviceModelHost, GuestMemoryAccess, RangeHandler, RangeOptions, ShutdownReason, Watch } from "./host.ts";
 
 /** Descriptors are looked at at least once in so many requests, even when the next request is always there. */
 const REQUESTS_PER_LOOK = 64;
 const MAX_WATCHES = 63;
 /** Ports of an x86 processor. */
 const PORTS = 0x1_0000;
+/** Registers of a PCI function that mechanism #1 reaches. */
+const PCI_REGISTERS = 0x100;
 
 interface Claim {
   readonly first: number;
@@ -30,52 +25,89 @@ interface Claim {
 
 /** One device model at one server. */
 export class DeviceModelRuntime implements DeviceModelHost {
-  readonly #page: IoreqPage;
+  readonly #slots: IoreqSlots;
   readonly #channels: EventChannels;
   readonly #spin = new AdaptiveSpin();
   readonly #claims: Record<RangeType, Claim[]> = { [RANGE.PORT]: [], [RANGE.MEMORY]: [], [RANGE.PCI]: [] };
   readonly #ports = new Map<number, Claim>();
+  readonly #functions = new Map<number, Claim>();
   readonly #watches: Watch[] = [];
   readonly #flushes: (() => void)[] = [];
   readonly #stops: (() => void)[] = [];
+  readonly #invalidations: (() => void)[] = [];
   readonly #poll = new PollSet(MAX_WATCHES + 1);
-  readonly #deliver = (vcpu: number) => this.#serve(vcpu);
-  readonly #attention = () => this.#channels.pending || this.server.released;
+  readonly #deliver = (port: number) => this.#event(port);
+  readonly #deliverBuffered = (type: number, address: number, size: number, low: number, high: number) =>
+    this.#writeAll(type, address, size, low, high);
+  readonly #attention = () => this.#channels.pending || this.attachment.area.released;
   #stateUsed = 0;
   #leaving = false;
 
-  /** @param deviceState the server's part of the control block */
-  constructor(
-    private readonly table: ServerTable,
-    private readonly server: Server,
-    private readonly deviceState: DataView<ArrayBuffer>,
-    private readonly domain: DomainOperations,
-  ) {
-    this.#page = server.page();
-    this.#channels = server.eventChannels();
+  constructor(private readonly attachment: Attachment) {
+    this.#slots = attachment.slots;
+    this.#channels = attachment.area.channels;
   }
 
-  mapPorts(first: number, count: number, handler: RangeHandler): void {
+  get vcpus(): number {
+    return this.attachment.area.vcpus;
+  }
+
+  get memory(): GuestMemoryAccess {
+    return this.attachment.memory;
+  }
+
+  mapPorts(first: number, count: number, handler: RangeHandler, options?: RangeOptions): void {
     if (first + count > PORTS) throw new RangeError(`port 0x${first.toString(16)} + ${count}: there are only ${PORTS}`);
-    this.#map(RANGE.PORT, first, first + count - 1, handler);
-    for (let port = first; port < first + count; port++) this.#ports.set(port, this.#claims[RANGE.PORT].at(-1)!);
+    const claim = this.#map(RANGE.PORT, first, first + count - 1, handler, options);
+    for (let port = first; port < first + count; port++) this.#ports.set(port, claim);
   }
 
-  mapMemory(address: number, sizeBytes: number, handler: RangeHandler): void {
-    this.#map(RANGE.MEMORY, address, address + sizeBytes - 1, handler);
+  mapMemory(address: number, sizeBytes: number, handler: RangeHandler, options?: RangeOptions): void {
+    this.#map(RANGE.MEMORY, address, address + sizeBytes - 1, handler, options);
+  }
+
+  mapPci(bus: number, device: number, fn: number, handler: RangeHandler): void {
+    if (!(bus >= 0 && bus < 256 && device >= 0 && device < 32 && fn >= 0 && fn < 8)) {
+      throw new RangeError(`${bus}:${device}.${fn} is no PCI function`);
+    }
+    const sbdf = (bus << 8) | (device << 3) | fn;
+    this.attachment.mapRange(RANGE.PCI, sbdf, sbdf);
+    this.#functions.set(sbdf, { first: 0, last: PCI_REGISTERS - 1, handler });
+  }
+
+  unmapPorts(first: number): void {
+    const { last } = this.#unmap(RANGE.PORT, first);
+    for (let port = first; port <= last; port++) this.#ports.delete(port);
+  }
+
+  unmapMemory(address: number): void {
+    this.#unmap(RANGE.MEMORY, address);
   }
 
   setIrqLevel(gsi: number, level: boolean): void {
-    this.domain.setIrqLevel(gsi, level);
+    this.attachment.setIrqLevel(gsi, level);
+  }
+
+  setPciIntxLevel(device: number, pin: number, level: boolean): void {
+    this.attachment.setPciIntxLevel(device, pin, level);
+  }
+
+  injectMsi(address: number, data: number): void {
+    this.attachment.injectMsi(address, data);
+  }
+
+  onInvalidate(forget: () => void): void {
+    this.#invalidations.push(forget);
   }
 
   state(sizeBytes: number): DataView<ArrayBuffer> {
+    const { deviceState } = this.attachment.area;
     const offset = this.#stateUsed, size = Math.ceil(sizeBytes / 8) * 8;
-    if (offset + size > this.deviceState.byteLength) {
-      throw new RangeError(`server ${this.server.id} has no ${sizeBytes} bytes of device state left`);
+    if (offset + size > deviceState.byteLength) {
+      throw new RangeError(`server ${this.attachment.server} has no ${sizeBytes} bytes of device state left`);
     }
     this.#stateUsed += size;
-    return new DataView(this.deviceState.buffer, this.deviceState.byteOffset + offset, sizeBytes);
+    return new DataView(deviceState.buffer, deviceState.byteOffset + offset, sizeBytes);
   }
 
   watch(watch: Watch): void {
@@ -95,7 +127,7 @@ export class DeviceModelRuntime implements DeviceModelHost {
     const doorbell = this.#channels.doorbell, poll = this.#poll;
     for (;;) {
       doorbell.arm();
-      if (this.server.released && !this.#leaving) return doorbell.disarm(), false;
+      if (this.attachment.area.released && !this.#leaving) return doorbell.disarm(), false;
       poll.clear();
       poll.add(doorbell.descriptor, POLLIN);
       poll.add(descriptor, events);
@@ -107,13 +139,13 @@ export class DeviceModelRuntime implements DeviceModelHost {
   }
 
   shutdown(reason: ShutdownReason): void {
-    this.domain.shutdown(reason);
+    this.attachment.shutdown(reason);
   }
 
   /** Serves requests until the server is released. */
   serve(): void {
     let unlooked = 0;
-    while (!this.server.released) {
+    while (!this.attachment.area.released) {
       unlooked += this.#channels.drain(this.#deliver);
       const busy = this.#spin.until(this.#attention);
       if (busy && unlooked < REQUESTS_PER_LOOK) continue;
@@ -149,26 +181,65 @@ export class DeviceModelRuntime implements DeviceModelHost {
     }
   }
 
-  #map(type: RangeType, first: number, last: number, handler: RangeHandler): void {
-    this.table.change(() => this.server.ranges[type].add(first, last));
-    this.#claims[type].push({ first, last, handler });
+  #map(type: RangeType, first: number, last: number, handler: RangeHandler, options: RangeOptions = {}): Claim {
+    this.attachment.mapRange(type, first, last);
+    if (options.buffered) this.attachment.bufferRange(type, first, last);
+    const claim = { first, last, handler };
+    this.#claims[type].push(claim);
+    return claim;
+  }
+
+  #unmap(type: RangeType, first: number): Claim {
+    const index = this.#claims[type].findIndex((claim) => claim.first === first);
+    if (index < 0) throw new RangeError(`nothing was claimed from 0x${first.toString(16)} on`);
+    const [claim] = this.#claims[type].splice(index, 1);
+    this.attachment.unmapRange(type, claim.first, claim.last);
+    return claim;
+  }
+
+  /** What was buffered comes before what is asked now: the order in which the guest did it. */
+  #event(port: number): void {
+    const ring = this.attachment.ring;
+    if (ring !== undefined && ring.pending) ring.drain(this.#deliverBuffered);
+    const vcpu = portVcpu(port);
+    if (vcpu < this.attachment.area.vcpus) this.#serve(vcpu);
   }
 
   /** One request: INPROCESS, the handler's work, IORESP_READY, and the vCPU is woken. */
   #serve(vcpu: number): void {
-    const page = this.#page;
-    if (page.state(vcpu) !== STATE.READY) return;
-    page.setState(vcpu, STATE.INPROCESS);
-    const size = page.size(vcpu), address = page.address(vcpu);
-    if (page.isRead(vcpu)) {
-      const low = this.#read(page.type(vcpu), address, Math.min(size, 4));
-      page.setData(vcpu, low, size === 8 ? this.#read(page.type(vcpu), address + 4, 4) : 0);
+    const slots = this.#slots;
+    if (!slots.advance(vcpu, STATE.READY, STATE.INPROCESS)) return;
+    const size = slots.size(vcpu), type = slots.type(vcpu);
+    if (type === TYPE.PCI_CONFIG) this.#configure(vcpu, size);
+    else if (type === TYPE.INVALIDATE) this.#invalidations.forEach((forget) => forget());
+    else this.#access(vcpu, type, size);
+    slots.setState(vcpu, STATE.IORESP_READY);
+    this.attachment.notify(vcpu);
+  }
+
+  #access(vcpu: number, type: number, size: number): void {
+    const slots = this.#slots, address = slots.address(vcpu);
+    if (slots.isRead(vcpu)) {
+      const low = this.#read(type, address, Math.min(size, 4));
+      slots.setData(vcpu, low, size === 8 ? this.#read(type, address + 4, 4) : 0);
     } else {
-      this.#write(page.type(vcpu), address, Math.min(size, 4), page.dataLow(vcpu));
-      if (size === 8) this.#write(page.type(vcpu), address + 4, 4, page.dataHigh(vcpu));
+      this.#writeAll(type, address, size, slots.dataLow(vcpu), slots.dataHigh(vcpu));
     }
-    page.setState(vcpu, STATE.IORESP_READY);
-    this.domain.notify(vcpu);
+  }
+
+  #configure(vcpu: number, size: number): void {
+    const slots = this.#slots, register = slots.addressLow(vcpu);
+    const handler = this.#functions.get(slots.addressHigh(vcpu))?.handler;
+    if (slots.isRead(vcpu)) {
+      slots.setData(vcpu, mask(handler === undefined ? -1 : handler.read(register, size), size), 0);
+    } else {
+      handler?.write(register, size, mask(slots.dataLow(vcpu), size));
+    }
+  }
+
+  #writeAll(type: number, address: number, size: number, low: number, high: number): void {
+    this.#write(type, address, Math.min(size, 4), low);
+    if (size === 8) this.#write(type, address + 4, 4, high);
   }
 
   /** Ranges of one server that touch are one range to selection: an access may go over from one handler to the next. */

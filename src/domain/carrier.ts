@@ -4,25 +4,30 @@ import { run } from "../linux/calls.ts";
 import { pointerTo } from "../linux/mapping.ts";
 import { threadId } from "../linux/signal.ts";
 import { AdaptiveSpin } from "../events/spin.ts";
-import { ControlBlock, VCPU_STATE } from "./control_block.ts";
+import { ControlBlock } from "./control_block.ts";
 import { NEXT, type Next, VcpuMachine } from "./vcpu_machine.ts";
+import { VCPU_STATE } from "./vcpu_record.ts";
+import { Waiter } from "./waiter.ts";
 
-/** What a carrier needs to know; all else is in the control block. */
+/** What a carrier or a dispatcher needs to know; all else is in the control block. */
 export interface CarrierStart {
   readonly controlBlock: bigint;
   readonly vcpus: number;
-  readonly vcpu: number;
+  readonly waiter: number;
 }
 
 /**
  * Runs the vCPU until the domain stops. Blocks its thread in the guest and at its doorbell.
+ *
+ * It has one vCPU, and looks at what that waits for, not at the bits of its wake boards.
+ * @param start the waiter's number is the vCPU's
  * @param report tells the owner that the vCPU has come to rest while the domain is paused
  */
 export function carry(start: CarrierStart, report: (report: { kind: "paused" }) => void): void {
   const control = new ControlBlock(start.controlBlock, start.vcpus);
-  const record = control.vcpu(start.vcpu);
-  const machine = new VcpuMachine(control, record);
-  const doorbell = record.doorbell(), spin = new AdaptiveSpin();
+  const record = control.vcpu(start.waiter);
+  const waiter = new Waiter(control, start.waiter);
+  const machine = new VcpuMachine(control, record, waiter.views), spin = new AdaptiveSpin();
   const clock = pointerTo(record.clockAddress), descriptor = record.descriptor;
   const settled = () => machine.settled;
   record.thread = threadId();
@@ -38,14 +43,14 @@ export function carry(start: CarrierStart, report: (report: { kind: "paused" }) 
       continue;
     }
     record.state = next === NEXT.WAIT ? VCPU_STATE.WAITING : VCPU_STATE.PAUSED;
-    doorbell.arm();
+    waiter.arm();
     next = machine.resumed();
     if (next === NEXT.WAIT || next === NEXT.PAUSED) {
       if (control.paused) report({ kind: "paused" });
-      doorbell.sleep();
+      waiter.sleep();
       next = machine.resumed();
     } else {
-      doorbell.disarm();
+      waiter.disarm();
     }
     if (next !== NEXT.PAUSED) record.state = VCPU_STATE.RUNNING;
     // Domain.pause() takes a vCPU that is not RUNNING for out of the guest: so RUNNING first, then the look at the pause.

@@ -2,46 +2,37 @@
 
 import { viewAt } from "../linux/mapping.ts";
 import { Lock } from "../linux/lock.ts";
-import { EXIT_REASONS } from "../kvm/abi.ts";
 import { PAGE_SIZE, roundUp } from "../memory/address.ts";
-import { Doorbell } from "../events/doorbell.ts";
-import { MAX_SERVERS } from "../ioreq/abi.ts";
+import { WAKE_BOARD, WAKE_BOARD_BYTES, WAKE_BOARD_VCPUS, WakeBoard } from "../events/wake_board.ts";
 import { SERVER_TABLE_BYTES, ServerTable } from "../ioreq/server_table.ts";
 import { type Outcome, OUTCOMES } from "./outcome.ts";
+import { TraceRing } from "./trace.ts";
+import { VCPU_RECORD_BYTES, VcpuRecord } from "./vcpu_record.ts";
 
 /** Words of the header. */
-const VCPUS = 0, PAUSED = 1, CF8 = 2, LOCK = 3, VM = 4;
+const VCPUS = 0, PAUSED = 1, CF8 = 2, LOCK = 3, VM = 4, VCPUS_PER_WAITER = 5, WAITERS = 6;
 const OUTCOME = 8, STATUS = 9, OUTCOME_VCPU = 10, CODE_BITS = 11, CODE_LENGTH = 12, REASON_LENGTH = 13, RECORDED = 14;
 /** Bytes of the header. */
-const BANK_TABLE = 64, P2M = 72, RIP = 80, CODE = 88, CODE_BYTES = 15, REASON = 128, REASON_BYTES = 896;
+const BANK_TABLE = 64, P2M = 72, RIP = 80, CODE = 88, CODE_BYTES = 15, TRACES = 104, REASON = 128, REASON_BYTES = 896;
 const HEADER_BYTES = 1024;
 
-/** Device state of one server's model (see DeviceModelHost.state). */
-export const DEVICE_STATE_BYTES = 64 << 10;
-
 const SERVERS = HEADER_BYTES;
-const DEVICE_STATE = roundUp(SERVERS + SERVER_TABLE_BYTES, PAGE_SIZE);
-const VCPU_RECORDS = DEVICE_STATE + MAX_SERVERS * DEVICE_STATE_BYTES;
+const INTERRUPT_LINES = roundUp(SERVERS + SERVER_TABLE_BYTES, PAGE_SIZE);
 
-/** Words of a vCPU's record, then doubles by their byte. */
-const STATE = 0, ASLEEP = 1, DOORBELL = 2, TID = 3, DESCRIPTOR = 4;
-const RUN_PAGE = 32, RUN_BYTES = 40, CLOCK = 48, SERVED = 128, EXITS = 256, RECORD_BYTES = EXITS + EXIT_REASONS * 8;
-const PORT_COUNTS_BYTES = 65536 * 8;
+/** The hypervisor's own wake board, then the waiters' eventfds. */
+const BOARD = INTERRUPT_LINES + PAGE_SIZE, DOORBELLS = BOARD + WAKE_BOARD_BYTES;
+const VCPU_RECORDS = DOORBELLS + WAKE_BOARD_VCPUS * 4;
 
-/** What a vCPU is doing. RUNNING includes halted: KVM waits for interrupts by itself. */
-export type VcpuState = "offline" | "running" | "waiting" | "paused" | "stopped";
+/** A count of exits for each port. */
+const PORTS = 65536, PORT_COUNTS_BYTES = PORTS * 8;
 
-/** The states by their number in the vCPU's record. */
-export const VCPU_STATES: readonly VcpuState[] = ["offline", "running", "waiting", "paused", "stopped"];
-export const VCPU_STATE = { OFFLINE: 0, RUNNING: 1, WAITING: 2, PAUSED: 3, STOPPED: 4 } as const;
-
-/** Size of the control block of a domain with `vcpus` vCPUs; what is not touched costs nothing. */
-export function controlBlockBytes(vcpus: number): number {
-  return portCountsOffset(vcpus) + vcpus * PORT_COUNTS_BYTES;
+/** Size of the control block of a domain with `vcpus` vCPUs and so many waiters; what is not touched costs nothing. */
+export function controlBlockBytes(vcpus: number, waiters: number = vcpus): number {
+  return portCountsOffset(vcpus) + waiters * PORT_COUNTS_BYTES;
 }
 
 function portCountsOffset(vcpus: number): number {
-  return roundUp(VCPU_RECORDS + vcpus * RECORD_BYTES, PAGE_SIZE);
+  return roundUp(VCPU_RECORDS + vcpus * VCPU_RECORD_BYTES, PAGE_SIZE);
 }
 
 /** The control block as one isolate sees it. */
@@ -50,19 +41,24 @@ export class ControlBlock {
   readonly #words: Int32Array;
   readonly #doubles: Float64Array;
   readonly #bytes: Uint8Array;
+  readonly #doorbells: Int32Array;
+  readonly #portCounts: Float64Array[] = [];
+  #board: WakeBoard | undefined;
   readonly servers: ServerTable;
   /** Held while the outcome is written, and by whoever changes the p2m. */
   readonly lock: Lock;
 
-  /** @param address where `controlBlockBytes(vcpus)` bytes of shared memory, zeroed at first, begin */
+  /** @param address where {@linkcode controlBlockBytes} bytes of shared memory, zeroed at first, begin */
   constructor(readonly address: bigint, vcpus: number) {
-    this.#memory = viewAt(address, controlBlockBytes(vcpus));
+    this.#memory = viewAt(address, portCountsOffset(vcpus));
     this.#words = new Int32Array(this.#memory, 0, HEADER_BYTES / 4);
     this.#doubles = new Float64Array(this.#memory, 0, HEADER_BYTES / 8);
     this.#bytes = new Uint8Array(this.#memory, 0, HEADER_BYTES);
     this.servers = new ServerTable(address + BigInt(SERVERS));
     this.lock = new Lock(this.#words, LOCK, address);
+    this.#doorbells = new Int32Array(this.#memory, DOORBELLS, WAKE_BOARD_VCPUS);
     this.#words[VCPUS] = vcpus;
+    this.#words[VCPUS_PER_WAITER] ||= 1;
   }
 
   get vcpus(): number {
@@ -87,9 +83,11 @@ export class ControlBlock {
     return BigInt(this.#doubles[P2M / 8]);
   }
 
-  setMemory(bankTable: bigint, p2m: bigint): void {
+  /** @param traces where traceBytes(vcpus) of memory begin */
+  setMemory(bankTable: bigint, p2m: bigint, traces: bigint): void {
     this.#doubles[BANK_TABLE / 8] = Number(bankTable);
     this.#doubles[P2M / 8] = Number(p2m);
+    this.#doubles[TRACES / 8] = Number(traces);
   }
 
   /** The latch of PCI's configuration address, port 0xcf8 (Xen: domain's pci_cf8). */
@@ -110,18 +108,68 @@ export class ControlBlock {
     Atomics.store(this.#words, PAUSED, on ? 1 : 0);
   }
 
-  /** Device state of the model behind server `id`. */
-  deviceState(id: number): DataView<ArrayBuffer> {
-    return new DataView(this.#memory, DEVICE_STATE + id * DEVICE_STATE_BYTES, DEVICE_STATE_BYTES);
+  /** Where the levels of the interrupt lines are kept (see InterruptLines). */
+  get interruptLines(): Int32Array {
+    return new Int32Array(this.#memory, INTERRUPT_LINES, PAGE_SIZE / 4);
+  }
+
+  /** The ring of vCPU `id`'s requests. */
+  trace(id: number): TraceRing {
+    return new TraceRing(BigInt(this.#doubles[TRACES / 8]), id);
   }
 
   vcpu(id: number): VcpuRecord {
-    return new VcpuRecord(id, this.#memory, VCPU_RECORDS + id * RECORD_BYTES, this.address);
+    return new VcpuRecord(id, this.#memory, VCPU_RECORDS + id * VCPU_RECORD_BYTES, this.address);
   }
 
-  /** How often vCPU `id` left the guest for an access to each port. */
-  portCounts(id: number): Float64Array {
-    return new Float64Array(this.#memory, portCountsOffset(this.vcpus) + id * PORT_COUNTS_BYTES, 65536);
+  /**
+   * Divides the vCPUs among the threads that wait for them; before any of these begins, and before {@linkcode board} is
+   * used. Without it each vCPU has a waiter of its own, and nothing wakes it.
+   * @param vcpusPerWaiter 1 or a multiple of 32; @param doorbells an eventfd for each waiter
+   */
+  setWaiters(vcpusPerWaiter: number, doorbells: readonly number[]): void {
+    this.#words[VCPUS_PER_WAITER] = vcpusPerWaiter;
+    this.#words[WAITERS] = doorbells.length;
+    this.#doorbells.set(doorbells);
+    const board = this.address + BigInt(BOARD);
+    for (let id = 0; id < this.vcpus; id++) {
+      const waiter = Math.floor(id / vcpusPerWaiter);
+      const asleep = board + BigInt(WAKE_BOARD.asleep + waiter);
+      this.vcpu(id).setWaker(board + BigInt(WAKE_BOARD.flags + (id >>> 5) * 4), id & 31, asleep, doorbells[waiter]);
+    }
+  }
+
+  /** A waiter's vCPUs are `waiter * vcpusPerWaiter` and those that follow. */
+  get vcpusPerWaiter(): number {
+    return this.#words[VCPUS_PER_WAITER];
+  }
+
+  get waiters(): number {
+    return this.#words[WAITERS];
+  }
+
+  /** The waiters' eventfds, by their numbers. */
+  get doorbells(): ArrayLike<number> {
+    return this.#doorbells;
+  }
+
+  /** The hypervisor's own wake board. */
+  get board(): WakeBoard {
+    return this.#board ??= new WakeBoard(this.address + BigInt(BOARD), this.vcpusPerWaiter, this.#doorbells);
+  }
+
+  /**
+   * How often the vCPUs of a waiter left the guest for an access to each port; counted by that waiter.
+   * @param vcpu any of them
+   */
+  portCounts(vcpu: number): Float64Array {
+    const waiter = Math.floor(vcpu / this.vcpusPerWaiter);
+    return this.#portCounts[waiter] ??= this.#viewPortCounts(waiter);
+  }
+
+  #viewPortCounts(waiter: number): Float64Array {
+    const offset = portCountsOffset(this.vcpus) + waiter * PORT_COUNTS_BYTES;
+    return new Float64Array(viewAt(this.address + BigInt(offset), PORT_COUNTS_BYTES));
   }
 
   /** Whether the run is over: every thread that comes to look leaves. */
@@ -163,72 +211,5 @@ export class ControlBlock {
       ...(words[RECORDED] !== 0 && { rip: new BigUint64Array(this.#memory, RIP, 1)[0] }),
       ...(code.bytes.length > 0 && { code }),
     };
-  }
-}
-
-/** One vCPU's part of the control block. */
-export class VcpuRecord {
-  readonly #words: Int32Array;
-  readonly #doubles: Float64Array;
-  /** Exits by reason. */
-  readonly exits: Float64Array;
-  /** Requests that each server answered. */
-  readonly served: Float64Array;
-  /** Address of the ticks in the guest and outside it, which xl_run counts. */
-  readonly clockAddress: bigint;
-  readonly #clock: BigUint64Array;
-
-  constructor(readonly id: number, memory: ArrayBuffer, offset: number, address: bigint) {
-    this.#words = new Int32Array(memory, offset, RUN_PAGE / 4);
-    this.#doubles = new Float64Array(memory, offset, EXITS / 8);
-    this.exits = new Float64Array(memory, offset + EXITS, EXIT_REASONS);
-    this.served = new Float64Array(memory, offset + SERVED, MAX_SERVERS);
-    this.#clock = new BigUint64Array(memory, offset + CLOCK, 2);
-    this.clockAddress = address + BigInt(offset + CLOCK);
-  }
-
-  /** Before any carrier starts. @param descriptor the vCPU's; @param doorbell an eventfd's */
-  create(descriptor: number, runPage: bigint, runBytes: number, doorbell: number): void {
-    this.#words[DESCRIPTOR] = descriptor;
-    this.#words[DOORBELL] = doorbell;
-    this.#doubles[RUN_PAGE / 8] = Number(runPage);
-    this.#doubles[RUN_BYTES / 8] = runBytes;
-  }
-
-  get descriptor(): number {
-    return this.#words[DESCRIPTOR];
-  }
-
-  /** What wakes the carrier while it waits for this vCPU. */
-  doorbell(): Doorbell {
-    return new Doorbell(this.#words, ASLEEP, this.#words[DOORBELL]);
-  }
-
-  /** A view of the run page. */
-  runPage(): ArrayBuffer {
-    return viewAt(BigInt(this.#doubles[RUN_PAGE / 8]), this.#doubles[RUN_BYTES / 8]);
-  }
-
-  /** One of VCPU_STATE. */
-  get state(): number {
-    return Atomics.load(this.#words, STATE);
-  }
-
-  set state(state: number) {
-    Atomics.store(this.#words, STATE, state);
-  }
-
-  /** The thread that carries the vCPU; 0 while none does. */
-  get thread(): number {
-    return Atomics.load(this.#words, TID);
-  }
-
-  set thread(tid: number) {
-    Atomics.store(this.#words, TID, tid);
-  }
-
-  /** Time-stamp ticks in KVM_RUN and outside it. */
-  get ticks(): { guest: number; outside: number } {
-    return { guest: Number(this.#clock[0]), outside: Number(this.#clock[1]) };
   }
 }

@@ -8,8 +8,9 @@ import { PAGE_SIZE } from "../memory/address.ts";
 import { BankViews } from "../memory/bank.ts";
 import { GuestMemory } from "../memory/guest_memory.ts";
 import { P2m } from "../memory/p2m.ts";
-import type { ControlBlock, VcpuRecord } from "./control_block.ts";
+import type { ControlBlock } from "./control_block.ts";
 import { type Outcome, STATUS } from "./outcome.ts";
+import type { VcpuRecord } from "./vcpu_record.ts";
 
 /** The longest x86 instruction. */
 const MAX_INSTRUCTION_BYTES = 15;

@@ -1,5 +1,6 @@
 /** A domain: a VM's memory, vCPUs and ioreq servers, with the life cycle that holds them together. */
 
+import { clock } from "../linux/calls.ts";
 import { eventDescriptor } from "../linux/event_descriptor.ts";
 import { Mapping } from "../linux/mapping.ts";
 import { installKick, kickThread } from "../linux/signal.ts";
@@ -11,15 +12,26 @@ import type { Vcpu } from "../kvm/vcpu.ts";
 import type { Vm } from "../kvm/vm.ts";
 import { PAGE_SIZE } from "../memory/address.ts";
 import { BankViews, MachineMemory } from "../memory/bank.ts";
-import { FRAME_TYPE } from "../memory/frame_table.ts";
 import { GuestMemory } from "../memory/guest_memory.ts";
 import { P2m, p2mMemory } from "../memory/p2m.ts";
 import { SecondStage } from "../memory/second_stage.ts";
+import { Vmap } from "../memory/vmap.ts";
 import { IO_APIC, PIT_IO_APIC_PIN } from "../devices/platform_map.ts";
-import { ControlBlock, controlBlockBytes, VCPU_STATE, VCPU_STATES, type VcpuState } from "./control_block.ts";
+import { BUFIOREQ } from "../ioreq/abi.ts";
+import { IoreqServers } from "../ioreq/servers.ts";
+import { type Carrier, divide, type Division } from "./carriers.ts";
+import { ControlBlock, controlBlockBytes } from "./control_block.ts";
 import { CrewMember } from "./crew.ts";
-import { type Outcome, STATUS } from "./outcome.ts";
-import { type Statistics, statisticsOf } from "./statistics.ts";
+import { Gate } from "./gate.ts";
+import type { GateDomain } from "./gate_operations.ts";
+import { cutRam, granted, type MemoryGrant, type RamPiece, type RamRange } from "./grants.ts";
+import { InterruptLines } from "./interrupt_lines.ts";
+import { type Outcome, SHUTDOWN, STATUS } from "./outcome.ts";
+import { RequestWatch } from "./request_watch.ts";
+import { ServedDomainMemory } from "./served_domain.ts";
+import { type Statistics, statisticsOf, type TracedRequest, tracedRequests } from "./statistics.ts";
+import { traceBytes } from "./trace.ts";
+import { VCPU_STATE, VCPU_STATES, type VcpuRecord, type VcpuState } from "./vcpu_record.ts";
 
 /** The domain id that owns guest memory, and the host's (Xen: dom0), which owns everything else. */
 const DOMID = 1;
@@ -27,28 +39,36 @@ const DOMID = 1;
 /** How long a model may take to flush its output after an ending that nobody wants to wait for. */
 const GRACE_MS = 500;
 
-/** RAM of the domain: guest-physical [address, address + sizeBytes) is the RAM bank from `offset` on. */
-export interface RamRange {
-  readonly address: number;
-  readonly sizeBytes: number;
-  readonly offset: number;
-}
-
 /** A device model to attach. */
 export interface ModelSpecification {
   /** The module's URL; undefined is the built-in platform model. */
   readonly module: string | undefined;
   /** Structured-cloneable; the second argument of the module's default function. */
   readonly configuration: unknown;
+  readonly memory: MemoryGrant;
+}
+
+/** A device model that comes to a socket. */
+export interface SocketSpecification {
+  /** The socket's path. */
+  readonly socket: string;
+  readonly memory: MemoryGrant;
 }
 
 /** What a new domain is made of. */
 export interface DomainSpecification {
   readonly vcpus: number;
+  readonly carrier: Carrier;
   readonly memoryBytes: number;
   readonly ram: readonly RamRange[];
   /** In the order of their server ids; the platform model is the first. */
   readonly models: readonly ModelSpecification[];
+  /** The guest starts when a device model serves at each of them. */
+  readonly sockets: readonly SocketSpecification[];
+  /** How long a device model may take to start, and for an answer. */
+  readonly deviceModelTimeoutMs: number | undefined;
+  /** Whether requests of a device model at a socket that is gone wait for the next. */
+  readonly hold: boolean;
 }
 
 /** One domain. It runs from {@linkcode start} until {@linkcode ended} resolves, and holds everything until disposed. */
@@ -56,15 +76,26 @@ export class Domain implements AsyncDisposable {
   readonly #resources = new DisposableStack();
   readonly #ended = Promise.withResolvers<Outcome>();
   readonly #models: CrewMember[];
+  /** Carriers or dispatchers, by the number of the waiter. */
   readonly #carriers: CrewMember[];
   readonly #control: ControlBlock;
   readonly #vm: Vm;
   readonly #vcpus: Vcpu[] = [];
+  readonly #records: VcpuRecord[] = [];
+  readonly #runPages: RunPage[] = [];
   readonly #machine: MachineMemory;
+  readonly #ram: readonly RamPiece[];
+  readonly #lines: InterruptLines;
+  /** The ioreq servers; those of the device models in Workers have the first ids. */
+  readonly servers: IoreqServers;
   /** The guest's memory, for loading an image. */
   readonly memory: GuestMemory;
   readonly #cpuid: CpuidTable;
   readonly #tscDeadline: boolean;
+  readonly #madeTicks = clock();
+  readonly #gate: Gate | undefined;
+  /** Resolves at the next {@linkcode resume}: vCPUs that were let in again before they came to rest report nothing. */
+  #resumed = Promise.withResolvers<void>();
   #halting: Promise<void> | undefined;
   /** The memory that the others look at is gone, or about to go: looking would kill the process. */
   #disposed = false;
@@ -72,32 +103,48 @@ export class Domain implements AsyncDisposable {
   /** Makes everything but the first entry into the guest. @throws {LinuxError} @throws {MachineMemoryError} */
   constructor(kvm: Kvm, private readonly specification: DomainSpecification) {
     const { vcpus, models } = specification;
-    const member = (role: "carrier" | "model", what: string) =>
+    const { role, vcpusPerWaiter, waiters } = divide(specification.carrier, vcpus, navigator.hardwareConcurrency);
+    const member = (role: Division["role"] | "model", what: string) =>
       new CrewMember(role, what, (failure) => this.#memberEnded(what, failure));
     // Workers first: they load their code while this thread builds the VM.
     this.#models = models.map((_, id) => member("model", `device model ${id}`));
-    this.#carriers = Array.from({ length: vcpus }, (_, id) => member("carrier", `vCPU ${id}`));
+    const what = role === "carrier" ? "vCPU" : role;
+    this.#carriers = Array.from({ length: waiters }, (_, id) => member(role, `${what} ${id}`));
+    if (specification.sockets.length > 0) {
+      this.#gate = new Gate({
+        hold: specification.hold,
+        fault: (error) => this.#fault(error),
+      });
+    }
     try {
       installKick();
       this.#cpuid = kvm.supportedCpuid();
       this.#tscDeadline = kvm.extension(CAP.TSC_DEADLINE_TIMER) > 0;
       const use = <T extends Disposable>(resource: T): T => this.#resources.use(resource);
-      const block = use(Mapping.anonymous(controlBlockBytes(vcpus), "control block"));
+      const block = use(Mapping.anonymous(controlBlockBytes(vcpus, waiters), "control block"));
+      const traces = use(Mapping.anonymous(traceBytes(vcpus), "trace rings"));
       this.#control = new ControlBlock(block.address, vcpus);
       this.#machine = use(new MachineMemory());
       const p2mTable = use(p2mMemory());
-      this.#control.setMemory(this.#machine.tableAddress, p2mTable.address);
+      this.#control.setMemory(this.#machine.tableAddress, p2mTable.address, traces.address);
       const p2m = new P2m(p2mTable.address);
       this.memory = new GuestMemory(p2m, new BankViews(this.#machine.tableAddress));
       this.#vm = use(kvm.createVm());
       this.#control.vm = this.#vm.descriptor.number;
       const secondStage = use(new SecondStage(this.#vm, p2m));
-      const ram = this.#machine.allocate("xenolith-ram", specification.memoryBytes / PAGE_SIZE, DOMID);
-      for (const range of specification.ram) secondStage.mapRam(range.address, range.sizeBytes, ram, range.offset);
+      this.#ram = this.#createRam(secondStage);
       this.#createInterruptControllers();
+      this.#lines = new InterruptLines(this.#control.interruptLines, this.#vm);
+      const doorbells = this.#carriers.map(({ name }) => use(eventDescriptor(`doorbell of ${name}`)).number);
+      this.#control.setWaiters(vcpusPerWaiter, doorbells);
       for (let id = 0; id < vcpus; id++) this.#createVcpu(id);
+      const parts = { control: this.#control, machine: this.#machine, vmap: use(new Vmap(this.#machine)), secondStage };
+      const served = new ServedDomainMemory({ ...parts, domid: DOMID, wakeVcpus: () => this.#wakeAll() });
+      this.servers = use(new IoreqServers(served, this.#control.servers));
       for (let id = 0; id < models.length; id++) this.#createServer(id);
+      this.#openSockets();
     } catch (error) {
+      void this.#gate?.[Symbol.asyncDispose]();
       this.#terminate();
       this.#resources.dispose();
       throw error;
@@ -117,7 +164,7 @@ export class Domain implements AsyncDisposable {
   /** What each vCPU is doing, by its id. */
   get vcpuStates(): readonly VcpuState[] {
     if (this.#disposed) return this.#vcpus.map(() => "stopped");
-    return this.#vcpus.map((_, id) => VCPU_STATES[this.#control.vcpu(id).state]);
+    return this.#records.map(({ state }) => VCPU_STATES[state]);
   }
 
   /** Whether {@linkcode pause} was called and {@linkcode resume} not yet. */
@@ -128,7 +175,13 @@ export class Domain implements AsyncDisposable {
   /** What was counted so far. @throws {ReferenceError} the domain was disposed, and its counters with it */
   get statistics(): Statistics {
     if (this.#disposed) throw new ReferenceError("the domain was disposed, and its statistics with it");
-    return statisticsOf(this.#control);
+    return statisticsOf(this.#control, this.#vcpus.map(({ descriptor }) => descriptor));
+  }
+
+  /** The last requests of each vCPU. @throws {ReferenceError} the domain was disposed */
+  get trace(): TracedRequest[] {
+    if (this.#disposed) throw new ReferenceError("the domain was disposed, and its trace with it");
+    return tracedRequests(this.#control, this.#madeTicks);
   }
 
   /** Waits until every device model serves, then lets the vCPUs in. */
@@ -137,8 +190,10 @@ export class Domain implements AsyncDisposable {
     const controlBlock = this.#control.address;
     models.forEach((model, server) => this.#models[server].start({ controlBlock, vcpus, server, ...model }));
     await Promise.all(this.#models.map((model) => model.ready));
+    await this.#awaitSockets();
     if (this.#control.stopping) return;
-    this.#carriers.forEach((carrier, vcpu) => carrier.start({ controlBlock, vcpus, vcpu }));
+    this.#watchRequests();
+    this.#carriers.forEach((carrier, waiter) => carrier.start({ controlBlock, vcpus, waiter }));
   }
 
   /** Ends the run from outside; an earlier ending stands. */
@@ -148,15 +203,17 @@ export class Domain implements AsyncDisposable {
     this.#halt();
   }
 
-  /** Takes every vCPU out of the guest. Resolves when none runs guest code; requests under way are still answered. */
+  /**
+   * Takes every vCPU out of the guest. Resolves when none runs guest code, or they were let in again meanwhile; requests
+   * under way are still answered.
+   */
   async pause(): Promise<void> {
     if (this.#disposed) return;
     this.#control.paused = true;
+    this.kick();
     while (!this.#disposed && this.#control.paused && !this.#control.stopping) {
-      const change = Promise.race(this.#carriers.map((carrier) => carrier.nextReport));
-      const running = this.#vcpus.filter((_, id) => this.#control.vcpu(id).state === VCPU_STATE.RUNNING);
-      if (running.length === 0) return;
-      this.kick();
+      const change = Promise.race([this.#resumed.promise, ...this.#carriers.map((carrier) => carrier.nextReport)]);
+      if (!this.#records.some(({ state }) => state === VCPU_STATE.RUNNING)) return;
       await change;
     }
   }
@@ -165,18 +222,20 @@ export class Domain implements AsyncDisposable {
   resume(): void {
     if (this.#disposed) return;
     this.#control.paused = false;
-    for (let id = 0; id < this.#vcpus.length; id++) this.#control.vcpu(id).doorbell().ring();
+    this.#wakeAll();
+    this.#resumed.resolve();
+    this.#resumed = Promise.withResolvers();
   }
 
   /** Takes every vCPU out of the guest once, and wakes those that wait: each then looks at what it is to do. */
   kick(): void {
     if (this.#disposed) return;
     for (let id = 0; id < this.#vcpus.length; id++) {
-      const record = this.#control.vcpu(id);
-      new RunPage(record.runPage()).setImmediateExit(true);
-      if (record.thread !== 0) kickThread(record.thread);
-      record.doorbell().ring();
+      this.#runPages[id].setImmediateExit(true);
+      const { thread } = this.#records[id];
+      if (thread !== 0) kickThread(thread);
     }
+    this.#wakeAll();
   }
 
   /** Ends the run if it has not ended, waits for every thread and frees everything; a second time does nothing. */
@@ -185,6 +244,7 @@ export class Domain implements AsyncDisposable {
     await this.ended;
     if (this.#disposed) return;
     this.#disposed = true;
+    await this.#gate?.[Symbol.asyncDispose]();
     const idle = this.#models.every((model) => model.idle);
     this.#terminate();
     // A model that was given up may still look at the memory: that is then left to the end of the process.
@@ -201,23 +261,91 @@ export class Domain implements AsyncDisposable {
   }
 
   #createVcpu(id: number): void {
-    const vcpu = this.#resources.use(this.#vm.createVcpu(id));
-    const doorbell = this.#resources.use(eventDescriptor(`doorbell of vCPU ${id}`));
+    const vcpu = this.#resources.use(this.#vm.createVcpu(id)), record = this.#control.vcpu(id);
     vcpu.setCpuid(this.#cpuid.forVcpu(id, this.specification.vcpus, this.#tscDeadline));
     const { address, sizeBytes } = vcpu.runPage;
-    this.#control.vcpu(id).create(vcpu.descriptor.number, address, sizeBytes, doorbell.number);
+    record.create(vcpu.descriptor.number, address, sizeBytes);
     this.#vcpus.push(vcpu);
+    this.#records.push(record);
+    this.#runPages.push(new RunPage(record.runPage()));
   }
 
-  /** One page serves 128 vCPUs; the domain owns it, and the server holds it as writable (Xen: get_page_and_type). */
-  #createServer(id: number): void {
-    const page = this.#machine.allocate(`xenolith-ioreq-${id}`, 1, DOMID);
-    page.frameTable.getType(page.firstMfn, FRAME_TYPE.WRITABLE);
-    this.#resources.defer(() => page.frameTable.putType(page.firstMfn));
-    const doorbell = this.#resources.use(eventDescriptor(`doorbell of ioreq server ${id}`));
-    const { servers } = this.#control;
-    servers.change(() => servers.server(id).create(page.directmap.address, doorbell.number, this.specification.vcpus));
-    this.#resources.defer(() => servers.change(() => servers.server(id).destroy()));
+  /** RAM is one bank, unless some of it is granted by itself. */
+  #createRam(secondStage: SecondStage): RamPiece[] {
+    const { memoryBytes, ram, models, sockets } = this.specification;
+    const grants = [...models, ...sockets].map(({ memory }) => memory), pieces = cutRam(ram, grants);
+    const whole = grants.every((grant) => typeof grant === "string");
+    const bank = whole ? this.#machine.allocate("xenolith-ram", memoryBytes / PAGE_SIZE, DOMID) : undefined;
+    return pieces.map(({ address, sizeBytes, offset }) => {
+      const piece = bank === undefined
+        ? { address, sizeBytes, bank: this.#machine.allocate("xenolith-ram", sizeBytes / PAGE_SIZE, DOMID), offset: 0 }
+        : { address, sizeBytes, bank, offset };
+      secondStage.mapRam(address, sizeBytes, piece.bank, piece.offset);
+      return piece;
+    });
+  }
+
+  /** The server of a device model in a Worker. Only models that somebody wrote may want the buffered ring. */
+  #createServer(index: number): void {
+    const buffered = this.specification.models[index].module === undefined ? BUFIOREQ.OFF : BUFIOREQ.ATOMIC;
+    const id = this.servers.create(index, buffered);
+    this.servers.acquire(index, id, 0, 0);
+  }
+
+  /** Device models at sockets are numbered after those in Workers, and make their servers themselves. */
+  #openSockets(): void {
+    const { vcpus, models, sockets } = this.specification, lines = this.#lines;
+    const emulator = (index: number) => models.length + index;
+    const domain: GateDomain = {
+      servers: this.servers,
+      vcpus,
+      vcpusPerWaiter: this.#control.vcpusPerWaiter,
+      waiterDoorbells: Array.from(this.#control.doorbells),
+      setIrqLevel: (gsi, level) => lines.setLevel(gsi, level),
+      setIsaIrqLevel: (irq, level) => lines.setIsaLevel(irq, level),
+      setPciIntxLevel: (segment, bus, device, pin, level) => lines.setPciIntx(segment, bus, device, pin, level),
+      setPciLinkRoute: (link, irq) => lines.setPciLinkRoute(link, irq),
+      injectMsi: (address, data) => lines.injectMsi(Number(address), data),
+      shutdown: (reason) => this.end(SHUTDOWN[reason]),
+      grants: (who) =>
+        granted(this.#ram, sockets[who - models.length].memory).map(({ address, sizeBytes, bank, offset }) => {
+          return { address, sizeBytes, descriptor: bank.file.number, offset };
+        }),
+    };
+    this.#gate?.start(domain, sockets.map(({ socket: path }, index) => ({ path, emulator: emulator(index) })));
+  }
+
+  /** Waits until every socket's device model serves, the run has ended, or it took too long. */
+  async #awaitSockets(): Promise<void> {
+    const { deviceModelTimeoutMs, sockets } = this.specification;
+    if (this.#gate === undefined) return;
+    const tooLong = () => {
+      const paths = sockets.map(({ socket }) => socket).join(", ");
+      const reason = `no device model at ${paths} within ${deviceModelTimeoutMs! / 1000} s`;
+      this.end({ kind: "timeout", status: STATUS.TIMEOUT, reason });
+    };
+    const timer = deviceModelTimeoutMs === undefined ? undefined : setTimeout(tooLong, deviceModelTimeoutMs);
+    await Promise.race([this.#gate.ready, this.ended]);
+    clearTimeout(timer);
+  }
+
+  #watchRequests(): void {
+    const { deviceModelTimeoutMs } = this.specification;
+    if (deviceModelTimeoutMs === undefined) return;
+    const isHeld = (server: number) => this.servers.isHeld(server);
+    const watch = new RequestWatch(this.#control, deviceModelTimeoutMs, isHeld, (outcome) => this.end(outcome));
+    void this.ended.then(() => watch[Symbol.dispose]());
+  }
+
+  /** A mistake of ours: the run ends, with a status that says so. */
+  #fault(error: unknown): void {
+    const reason = `the gate failed: ${error instanceof Error ? error.message : error}`;
+    this.end({ kind: "internal", status: STATUS.INTERNAL, reason });
+  }
+
+  /** Has every vCPU that waits look at what it is to do. */
+  #wakeAll(): void {
+    for (let id = 0; id < this.specification.vcpus; id++) this.#control.board.wake(id);
   }
 
   #memberEnded(what: string, failure: string | undefined): void {
@@ -233,8 +361,10 @@ export class Domain implements AsyncDisposable {
       const outcome = this.#control.outcome!;
       this.kick();
       await Promise.all(this.#carriers.map((carrier) => carrier.stopped));
-      for (let id = 0; id < this.#models.length; id++) this.#control.servers.server(id).release();
-      const stopped = Promise.all(this.#models.map((model) => model.stopped));
+      this.servers.release();
+      // Whoever is in another process may stay for ever; what it has to say before it goes is not worth that.
+      const left = withinGrace(this.#gate?.empty ?? Promise.resolve());
+      const stopped = Promise.all([...this.#models.map((model) => model.stopped), left]);
       await (IMPATIENT.has(outcome.kind) ? withinGrace(stopped) : stopped);
       this.#ended.resolve(outcome);
     })();

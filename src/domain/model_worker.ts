@@ -2,43 +2,54 @@
 
 import { Descriptor } from "../linux/descriptor.ts";
 import { Vm } from "../kvm/vm.ts";
-import type { ShutdownReason } from "../dm/host.ts";
+import { BankViews } from "../memory/bank.ts";
+import { GuestMemory } from "../memory/guest_memory.ts";
+import { P2m } from "../memory/p2m.ts";
+import { ServerViews } from "../ioreq/server_view.ts";
+import type { Attachment } from "../dm/attachment.ts";
 import { type DeviceModel, loadModel } from "../dm/model.ts";
 import { DeviceModelRuntime } from "../dm/runtime.ts";
 import { ControlBlock } from "./control_block.ts";
+import { GrantedMemory } from "./grants.ts";
+import { InterruptLines } from "./interrupt_lines.ts";
 import type { ModelStart, Report } from "./messages.ts";
-import { STATUS } from "./outcome.ts";
+import { SHUTDOWN } from "./outcome.ts";
 import { serveOnce } from "./worker.ts";
-
-/** The outcome that each reason of a device model stands for. */
-const SHUTDOWN = {
-  "poweroff": { kind: "poweroff", status: STATUS.OK, reason: "the guest powered off" },
-  "reset": { kind: "reset", status: STATUS.RESET, reason: "the guest asked for a reset" },
-  "left": { kind: "left", status: STATUS.LEFT, reason: "the user left" },
-  "console closed": {
-    kind: "console closed",
-    status: STATUS.CONSOLE_CLOSED,
-    reason: "the console's output was closed",
-  },
-} as const satisfies Record<ShutdownReason, unknown>;
 
 async function model(start: ModelStart, report: (report: Report) => void): Promise<void> {
   const control = new ControlBlock(start.controlBlock, start.vcpus);
-  const server = control.servers.server(start.server);
-  const vm = new Vm(new Descriptor(control.vm, "VM"), 0);
-  const doorbells = Array.from({ length: start.vcpus }, (_, vcpu) => control.vcpu(vcpu).doorbell());
-  const runtime = new DeviceModelRuntime(control.servers, server, control.deviceState(start.server), {
-    setIrqLevel: (gsi, level) => vm.setIrqLevel(gsi, level),
-    notify: (vcpu) => doorbells[vcpu].ring(),
-    shutdown(reason) {
-      if (control.end(SHUTDOWN[reason])) report({ kind: "ended" });
-    },
-  });
+  const runtime = new DeviceModelRuntime(attach(control, start, () => report({ kind: "ended" })));
   const run = start.module === undefined ? await platform() : await loadModel(start.module);
   await run(runtime, start.configuration);
-  control.servers.change(() => server.setEnabled(true));
+  control.servers.change(() => control.servers.server(start.server).setEnabled(true));
   report({ kind: "ready" });
   runtime.serve();
+}
+
+/** In this process the operations are done where they are asked for: on the control block and by KVM. */
+function attach(control: ControlBlock, start: ModelStart, ended: () => void): Attachment {
+  const table = control.servers, server = table.server(start.server);
+  const { slots, ring, area } = new ServerViews(table).view(start.server);
+  const vm = new Vm(new Descriptor(control.vm, "VM"), 0);
+  const lines = new InterruptLines(control.interruptLines, vm);
+  const memory = new GuestMemory(new P2m(control.p2m), new BankViews(control.bankTable));
+  return {
+    server: start.server,
+    slots: slots!,
+    ring,
+    area: area!,
+    memory: new GrantedMemory(memory, start.memory),
+    mapRange: (type, first, last) => table.change(() => server.ranges[type].add(first, last)),
+    unmapRange: (type, first, last) => table.change(() => server.ranges[type].remove(first, last)),
+    bufferRange: (type, first, last) => table.change(() => server.bufferedRanges[type].cover(first, last)),
+    setIrqLevel: (gsi, level) => lines.setLevel(gsi, level),
+    setPciIntxLevel: (device, pin, level) => lines.setPciIntx(0, 0, device, pin, level),
+    injectMsi: (address, data) => lines.injectMsi(address, data),
+    notify: (vcpu) => control.board.wake(vcpu),
+    shutdown(reason) {
+      if (control.end(SHUTDOWN[reason])) ended();
+    },
+  };
 }
 
 /** The built-in platform model; loaded like any other, but part of the program, so that a bundle contains it. */

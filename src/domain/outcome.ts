@@ -1,5 +1,7 @@
 /** How a domain's run ended, and the exit status that says so (design: the contract of the commands). */
 
+import type { ShutdownReason } from "../dm/host.ts";
+
 /** Every way in which a run can end; "stopped" is from outside, by a program. */
 export type OutcomeKind =
   | "poweroff"
@@ -59,3 +61,16 @@ export interface Outcome {
   /** The instruction's bytes there, as many as could be read, and how wide the code is (16, 32, 64). */
   readonly code?: { readonly bytes: Uint8Array; readonly bits: number };
 }
+
+/** The outcome that each reason of a device model stands for (remote_shutdown). */
+export const SHUTDOWN = {
+  "poweroff": { kind: "poweroff", status: STATUS.OK, reason: "the guest powered off" },
+  "reset": { kind: "reset", status: STATUS.RESET, reason: "the guest asked for a reset" },
+  "left": { kind: "left", status: STATUS.LEFT, reason: "the user left" },
+  "console closed": {
+    kind: "console closed",
+    status: STATUS.CONSOLE_CLOSED,
+    reason: "the console's output was closed",
+  },
+  "crash": { kind: "crash", status: STATUS.CRASH, reason: "a device model crashed the domain" },
+} as const satisfies Record<ShutdownReason | "crash", Outcome>;

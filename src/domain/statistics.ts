@@ -1,47 +1,158 @@
 /** What a domain counts while it runs. */
 
 import { clock } from "../linux/calls.ts";
+import type { Descriptor } from "../linux/descriptor.ts";
 import { exitName } from "../kvm/run_page.ts";
-import { MAX_SERVERS } from "../ioreq/abi.ts";
+import { haltedNanoseconds } from "../kvm/vcpu_statistics.ts";
+import { MAX_SERVERS, RANGE } from "../ioreq/abi.ts";
 import type { ControlBlock } from "./control_block.ts";
+import { VCPU_STATE } from "./vcpu_record.ts";
 
-/** Counted since the domain was made; times in milliseconds. */
+/** Requests within one range of a server. */
+export interface RangeStatistics {
+  /** What the range is of. */
+  readonly kind: "port" | "memory";
+  /** The first port or guest-physical address. */
+  readonly first: number;
+  /** The last one. */
+  readonly last: number;
+  /** Answered or buffered. */
+  readonly requests: number;
+  /** Microseconds from a request to its answer. */
+  readonly meanUs: number;
+}
+
+/** What one ioreq server did. */
+export interface ServerStatistics {
+  /** 0 to 7. */
+  readonly id: number;
+  /** Requests that it answered. */
+  readonly requests: number;
+  /** Accesses that it claimed and could not be sent: its slot was not free, or it had no pages. */
+  readonly unhandled: number;
+  /** The ranges that were asked for, most first. */
+  readonly ranges: readonly RangeStatistics[];
+}
+
+/** Where a vCPU's time went, in milliseconds. */
+export interface VcpuStatistics {
+  /** In KVM_RUN, without {@linkcode haltedMs}. */
+  readonly guestMs: number;
+  /** Outside KVM_RUN, the wait for servers included. */
+  readonly outsideMs: number;
+  /** From requests to their answers. */
+  readonly waitingMs: number;
+  /** Halted in the guest: known when the vCPU has stopped, since KVM does not say it of one that is in KVM_RUN; else 0. */
+  readonly haltedMs: number;
+}
+
+/** Counted since the domain was made. */
 export interface Statistics {
   /** Exits by KVM's reason. */
   readonly exits: Readonly<Record<string, number>>;
   /** Exits by I/O port, most first. */
   readonly ports: readonly { readonly port: number; readonly exits: number }[];
-  /** Requests that each ioreq server answered. */
-  readonly servers: readonly { readonly id: number; readonly requests: number }[];
-  /** Time of each vCPU in KVM_RUN, halted included, and outside it. */
-  readonly vcpus: readonly { readonly guestMs: number; readonly outsideMs: number }[];
+  /** By their ids. */
+  readonly servers: readonly ServerStatistics[];
+  /** By their ids. */
+  readonly vcpus: readonly VcpuStatistics[];
 }
+
+/** A request as the trace has it. Times are microseconds since the domain was made. */
+export interface TracedRequest {
+  /** Who asked. */
+  readonly vcpu: number;
+  /** Who was asked. */
+  readonly server: number;
+  /** One of the ioreq types (xen/hvm/ioreq.h: PIO 0, COPY 1, PCI_CONFIG 2, INVALIDATE 8). */
+  readonly type: number;
+  /** The port or the guest-physical address. */
+  readonly address: number;
+  /** Bytes of the access. */
+  readonly size: number;
+  /** Whether the guest gave the data. */
+  readonly write: boolean;
+  /** Whether it was answered, its device model went away, or it went through the buffered ring. */
+  readonly end: "answered" | "gone" | "buffered";
+  /** When. */
+  readonly sentUs: number;
+  /** Until the answer. */
+  readonly durationUs: number;
+}
+
+/** By {@linkcode TRACE_END}. */
+const END_NAMES = ["answered", "gone", "buffered"] as const;
 
 const startTicks = clock(), startMs = performance.now();
 
+/** Ticks of the time-stamp counter in a millisecond, measured since this module was loaded. */
+export function ticksPerMs(): number {
+  return (clock() - startTicks) / (performance.now() - startMs);
+}
+
 /** Reads the counters; exact once the domain has stopped, else of some moment just now. */
-export function statisticsOf(control: ControlBlock): Statistics {
-  const ticksPerMs = (clock() - startTicks) / (performance.now() - startMs);
+export function statisticsOf(control: ControlBlock, vcpuDescriptors: readonly Descriptor[]): Statistics {
+  const perMs = ticksPerMs();
   const exits: Record<string, number> = {};
   const ports = new Map<number, number>();
   const requests = new Float64Array(MAX_SERVERS);
-  const vcpus = Array.from({ length: control.vcpus }, (_, id) => {
+  const vcpus = Array.from({ length: control.vcpus }, (_, id): VcpuStatistics => {
     const record = control.vcpu(id);
     record.exits.forEach((count, reason) => {
       if (count > 0) exits[exitName(reason)] = (exits[exitName(reason)] ?? 0) + count;
     });
-    control.portCounts(id).forEach((count, port) => {
-      if (count > 0) ports.set(port, (ports.get(port) ?? 0) + count);
-    });
     record.served.forEach((count, server) => requests[server] += count);
     const { guest, outside } = record.ticks;
-    return { guestMs: guest / ticksPerMs, outsideMs: outside / ticksPerMs };
+    const stopped = record.state === VCPU_STATE.STOPPED;
+    const haltedMs = stopped ? (haltedNanoseconds(vcpuDescriptors[id]) ?? 0) / 1e6 : 0;
+    return {
+      guestMs: Math.max(0, guest / perMs - haltedMs),
+      outsideMs: outside / perMs,
+      waitingMs: control.trace(id).waited / perMs,
+      haltedMs,
+    };
   });
+  for (let vcpu = 0; vcpu < control.vcpus; vcpu += control.vcpusPerWaiter) {
+    control.portCounts(vcpu).forEach((count, port) => {
+      if (count > 0) ports.set(port, (ports.get(port) ?? 0) + count);
+    });
+  }
   return {
     exits,
     ports: [...ports].map(([port, count]) => ({ port, exits: count })).sort((one, other) => other.exits - one.exits),
-    servers: Array.from(requests, (count, id) => ({ id, requests: count }))
-      .filter(({ id }) => control.servers.server(id).exists),
+    servers: Array.from(requests, (count, id) => serverStatistics(control, id, count, perMs))
+      .filter(({ id, requests }) => requests > 0 || control.servers.server(id).exists),
     vcpus,
   };
+}
+
+function serverStatistics(control: ControlBlock, id: number, requests: number, perMs: number): ServerStatistics {
+  const server = control.servers.server(id);
+  const ranges = ([["port", RANGE.PORT], ["memory", RANGE.MEMORY]] as const).flatMap(([kind, type]) =>
+    server.ranges[type].tallies().filter((tally) => tally.requests > 0).map((tally): RangeStatistics => ({
+      kind,
+      first: tally.first,
+      last: tally.last,
+      requests: tally.requests,
+      meanUs: tally.ticks / perMs * 1000 / tally.requests,
+    }))
+  );
+  ranges.sort((one, other) => other.requests - one.requests);
+  return { id, requests, unhandled: server.unhandled, ranges };
+}
+
+/** What the trace rings hold, in the order in which it was asked. @param since ticks when the domain was made */
+export function tracedRequests(control: ControlBlock, since: number): TracedRequest[] {
+  const perUs = ticksPerMs() / 1000;
+  return Array.from(
+    { length: control.vcpus },
+    (_, vcpu) =>
+      control.trace(vcpu).entries().map(({ sent, ticks, end, ...rest }) => ({
+        vcpu,
+        sentUs: (sent - since) / perUs,
+        durationUs: ticks / perUs,
+        end: END_NAMES[end],
+        ...rest,
+      })),
+  ).flat().sort((one, other) => one.sentUs - other.sentUs);
 }

@@ -3,11 +3,15 @@
 import { EAGAIN, EINTR, errnoName } from "../linux/errno.ts";
 import { EXIT } from "../kvm/abi.ts";
 import { exitName, RunPage } from "../kvm/run_page.ts";
-import { DIR_READ, DIR_WRITE, MAX_SERVERS, RANGE, STATE, TYPE } from "../ioreq/abi.ts";
-import type { EventChannels } from "../events/event_channels.ts";
-import type { IoreqPage } from "../ioreq/page.ts";
-import type { ControlBlock, VcpuRecord } from "./control_block.ts";
+import { clock } from "../linux/calls.ts";
+import { BUFIOREQ, DIR_READ, DIR_WRITE, MAX_SERVERS, RANGE, type RangeType, STATE, TYPE } from "../ioreq/abi.ts";
+import { BufferedRing } from "../ioreq/buffered_ring.ts";
+import { vcpuPort } from "../ioreq/notification.ts";
+import { type ServerView, ServerViews } from "../ioreq/server_view.ts";
+import type { ControlBlock } from "./control_block.ts";
 import { crash, describeInternalError } from "./crash.ts";
+import { TRACE_END, type TraceEnd, type TraceRing } from "./trace.ts";
+import type { VcpuRecord } from "./vcpu_record.ts";
 
 /** What the carrier does next: enter the guest, wait at the doorbell, wait paused, or give the vCPU up. */
 export const NEXT = { ENTER: 0, WAIT: 1, PAUSED: 2, STOP: 3 } as const;
@@ -28,9 +32,7 @@ export class VcpuMachine {
   readonly #ports: Float64Array;
   readonly #exits: Float64Array;
   readonly #served: Float64Array;
-  readonly #pages: (IoreqPage | undefined)[] = new Array(MAX_SERVERS).fill(undefined);
-  readonly #channels: (EventChannels | undefined)[] = new Array(MAX_SERVERS).fill(undefined);
-  readonly #attachments = new Int32Array(MAX_SERVERS);
+  readonly #trace: TraceRing;
 
   // The access under way: `#remaining` bytes from `#address`, their data at `#offset` of the run page.
   #write = false;
@@ -39,16 +41,27 @@ export class VcpuMachine {
   #address = 0;
   #offset = 0;
   #remaining = 0;
-  // The request under way.
-  #server = -1;
-  #piece = 0;
-  #state: number = STATE.NONE;
 
-  constructor(private readonly control: ControlBlock, private readonly record: VcpuRecord) {
+  // The requests under way: a bit for each server that has one; more than one only in a broadcast.
+  #pending = 0;
+  readonly #sentTo: (ServerView | undefined)[] = new Array(MAX_SERVERS).fill(undefined);
+  readonly #states = new Uint8Array(MAX_SERVERS);
+  readonly #takeovers = new Int32Array(MAX_SERVERS);
+  /** What is asked for: one of TYPE, and how many bytes of the access it is; no bytes of an access in a broadcast. */
+  #type = 0;
+  #piece = 0;
+
+  /** @param views shared by all vCPUs of an isolate */
+  constructor(
+    private readonly control: ControlBlock,
+    private readonly record: VcpuRecord,
+    private readonly views = new ServerViews(control.servers),
+  ) {
     this.#run = new RunPage(record.runPage());
     this.#ports = control.portCounts(record.id);
     this.#exits = record.exits;
     this.#served = record.served;
+    this.#trace = control.trace(record.id);
   }
 
   /** After KVM_RUN returned `result` (0 or -errno). */
@@ -64,14 +77,34 @@ export class VcpuMachine {
   /** After the doorbell rang, or the pause may have ended. */
   resumed(): Next {
     if (this.control.stopping) return NEXT.STOP;
-    if (this.#server < 0) return this.control.paused ? NEXT.PAUSED : NEXT.ENTER;
-    return this.#answered();
+    if (this.#pending === 0) return this.control.paused ? NEXT.PAUSED : NEXT.ENTER;
+    return this.#settle();
   }
 
-  /** Whether the request under way may have been answered: what a spinning carrier looks at. */
+  /** Whether a request under way may have been answered: what a spinning carrier looks at. */
   get settled(): boolean {
-    const state = this.#pages[this.#server]!.state(this.record.id);
-    return state !== STATE.READY && state !== STATE.INPROCESS;
+    for (let id = 0; id < MAX_SERVERS; id++) {
+      if ((this.#pending & (1 << id)) === 0) continue;
+      const view = this.#sentTo[id]!, state = view.slots!.state(this.record.id);
+      if ((state !== STATE.READY && state !== STATE.INPROCESS) || !view.current) return true;
+    }
+    return false;
+  }
+
+  /**
+   * The guest gave memory back: every enabled server forgets what it has mapped of it, before the guest goes on
+   * (Xen: ioreq_signal_mapcache_invalidate). Between two accesses only.
+   */
+  invalidate(): Next {
+    this.#piece = 0;
+    this.#write = true;
+    this.#type = TYPE.INVALIDATE;
+    for (let id = MAX_SERVERS - 1; id >= 0; id--) {
+      if (!this.control.servers.server(id).enabled) continue;
+      this.#address = 0;
+      this.#sendTo(id, 4, 0, 0, 0xffff_ffff, 0xffff_ffff);
+    }
+    return this.#pending === 0 ? NEXT.ENTER : NEXT.WAIT;
   }
 
   #portAccess(): Next {
@@ -84,7 +117,6 @@ export class VcpuMachine {
     this.#offset = run.ioDataOffset;
     this.#remaining = size * run.ioCount;
     if (port === EXIT_PORT && this.#write) return this.#exitPort();
-    if (port === PCI_ADDRESS_PORT && size === 4) return this.#pciAddress();
     return this.#advance();
   }
 
@@ -98,13 +130,12 @@ export class VcpuMachine {
     return this.#advance();
   }
 
-  /** Goes on with the access: pieces that nobody claims are answered here, the first that a server claims is sent. */
+  /** Goes on with the access, piece by piece; leaves it where a server has to be waited for. */
   #advance(): Next {
     while (this.#remaining > 0) {
       const piece = this.#port ? this.#size : largestPiece(this.#remaining);
-      const server = this.#select(piece);
-      if (server >= 0) return this.#send(server, piece);
-      if (!this.#write) this.#run.fillOnes(this.#offset, piece);
+      if (!this.#forward(piece)) this.#answerHere(piece);
+      if (this.#pending !== 0) return NEXT.WAIT;
       this.#finishPiece(piece);
     }
     return NEXT.ENTER;
@@ -116,93 +147,151 @@ export class VcpuMachine {
     if (!this.#port) this.#address += piece;
   }
 
-  #select(piece: number): number {
-    const servers = this.control.servers;
-    if (!this.#port) return servers.select(RANGE.MEMORY, this.#address, this.#address + piece - 1);
-    if (this.#isPciConfiguration()) {
-      const device = (this.control.cf8 >>> 8) & 0xffff;
-      return servers.select(RANGE.PCI, device, device);
+  /** What no server claims: the latch of PCI's address, else reads are all ones and writes vanish. */
+  #answerHere(piece: number): void {
+    if (this.#write) return;
+    if (this.#port && this.#address === PCI_ADDRESS_PORT && piece === 4) {
+      this.#run.setData(this.#offset, 4, this.control.cf8, 0);
+    } else {
+      this.#run.fillOnes(this.#offset, piece);
     }
-    return servers.select(RANGE.PORT, this.#address, this.#address + piece - 1);
+  }
+
+  /** Gives the piece to the server that claims it, if there is one and it can take it. */
+  #forward(piece: number): boolean {
+    const servers = this.control.servers, address = this.#address, last = address + piece - 1;
+    let id: number, range: RangeType = RANGE.PORT, first = address, addressHigh = 0;
+    if (!this.#port) {
+      range = RANGE.MEMORY;
+      this.#type = TYPE.COPY;
+      id = servers.select(range, address, last);
+      addressHigh = Math.floor(address / 2 ** 32);
+    } else if (address === PCI_ADDRESS_PORT && piece === 4) {
+      // Latched, and forwarded all the same (Xen: hvm_access_cf8).
+      if (this.#write) this.control.cf8 = this.#run.data(this.#offset, 4);
+      this.#type = TYPE.PIO;
+      id = servers.select(range, address, last);
+    } else if (this.#isPciConfiguration()) {
+      const cf8 = this.control.cf8, device = (cf8 >>> 8) & 0xffff;
+      this.#type = TYPE.PCI_CONFIG;
+      id = servers.select(RANGE.PCI, device, device);
+      first = (cf8 & 0xfc) | (address & 3);
+      addressHigh = device;
+    } else {
+      this.#type = TYPE.PIO;
+      id = servers.select(range, address, last);
+    }
+    if (id < 0) return false;
+    const write = this.#write;
+    const low = write ? this.#run.data(this.#offset, piece) : 0;
+    const high = write && piece === 8 ? this.#run.data(this.#offset + 4, 4) : 0;
+    if (write && this.#type !== TYPE.PCI_CONFIG && servers.server(id).buffers(range, address, last)) {
+      if (this.#buffer(id, piece, low, high)) return true;
+    }
+    this.#piece = piece;
+    return this.#sendTo(id, piece, first >>> 0, addressHigh, low, high);
   }
 
   #isPciConfiguration(): boolean {
     return (this.#address & ~3) === PCI_DATA_PORT && (this.control.cf8 & PCI_ENABLE) !== 0;
   }
 
-  /** Xen: hvm_send_ioreq. The slot is this vCPU's alone, and it is NONE: nothing else is under way. */
-  #send(server: number, piece: number): Next {
-    this.#attach(server);
-    const page = this.#pages[server]!, id = this.record.id;
-    if (!this.#port) {
-      page.fill(id, TYPE.COPY, this.#address >>> 0, Math.floor(this.#address / 2 ** 32), piece);
-    } else if (this.#isPciConfiguration()) {
-      const cf8 = this.control.cf8;
-      page.fill(id, TYPE.PCI_CONFIG, (cf8 & 0xfc) | (this.#address & 3), (cf8 >>> 8) & 0xffff, piece);
-    } else {
-      page.fill(id, TYPE.PIO, this.#address, 0, piece);
+  /**
+   * Fills the vCPU's slot at server `id`, makes it READY and tells the device model (Xen: hvm_send_ioreq).
+   * @returns false if the slot is not free, or its event channel not what it was: then nobody handles the access
+   */
+  #sendTo(id: number, size: number, low: number, high: number, dataLow: number, dataHigh: number): boolean {
+    const view = this.views.view(id), slots = view.slots, vcpu = this.record.id;
+    if (slots === undefined || slots.state(vcpu) !== STATE.NONE || slots.port(vcpu) !== vcpuPort(vcpu)) {
+      view.server.countUnhandled();
+      return false;
     }
-    if (this.#write) {
-      const high = piece === 8 ? this.#run.data(this.#offset + 4, 4) : 0;
-      page.setData(id, this.#run.data(this.#offset, piece), high);
-    } else {
-      page.setData(id, 0, 0);
-    }
-    page.publish(id, STATE.READY, this.#write ? DIR_WRITE : DIR_READ);
-    this.#server = server;
-    this.#piece = piece;
-    this.#state = STATE.READY;
-    this.#channels[server]!.send(id);
-    return NEXT.WAIT;
+    slots.fill(vcpu, this.#type, low, high, size);
+    slots.setData(vcpu, dataLow, dataHigh);
+    this.#trace.begin(id, this.#address, clock());
+    this.#sentTo[id] = view;
+    this.#states[id] = STATE.READY;
+    this.#takeovers[id] = view.server.takeovers;
+    this.#pending |= 1 << id;
+    slots.publish(vcpu, STATE.READY, this.#write ? DIR_WRITE : DIR_READ);
+    view.area!.channels.send(vcpuPort(vcpu));
+    return true;
   }
 
-  /** Xen: hvm_wait_for_io. States only go forward; a slot that became NONE belonged to a device model that is gone. */
-  #answered(): Next {
-    const page = this.#pages[this.#server]!, id = this.record.id, state = page.state(id);
-    if (state === STATE.READY || state === STATE.INPROCESS) {
-      if (state < this.#state) return this.#badState(state);
-      this.#state = state;
-      return NEXT.WAIT;
+  /** @returns false if the write has to go the ordinary way: the ring is full, or a slot cannot hold it */
+  #buffer(id: number, piece: number, low: number, high: number): boolean {
+    const view = this.views.view(id), server = view.server, ring = view.ring;
+    if (ring === undefined || !BufferedRing.holds(this.#address, piece)) return false;
+    server.bufferLock.acquire();
+    const pushed = ring.push(this.#type, this.#address, piece, low, high, server.bufioreq === BUFIOREQ.ATOMIC);
+    server.bufferLock.release();
+    if (!pushed) return false;
+    this.#trace.begin(id, this.#address, clock());
+    this.#traced(id, piece, TRACE_END.BUFFERED);
+    view.area!.channels.send(view.area!.bufferedPort);
+    return true;
+  }
+
+  /** Takes the answers that are there; goes on with the access once all are (Xen: hvm_wait_for_io). */
+  #settle(): Next {
+    for (let id = 0; id < MAX_SERVERS; id++) {
+      if ((this.#pending & (1 << id)) !== 0 && !this.#answered(id)) return NEXT.STOP;
     }
-    if (state === STATE.IORESP_READY) {
-      if (!this.#write) this.#run.setData(this.#offset, this.#piece, page.dataLow(id), page.dataHigh(id));
-      page.setState(id, STATE.NONE);
-      this.#served[this.#server]++;
-    } else if (state === STATE.NONE) {
-      if (!this.#write) this.#run.fillOnes(this.#offset, this.#piece);
-    } else {
-      return this.#badState(state);
-    }
-    this.#server = -1;
+    if (this.#pending !== 0) return NEXT.WAIT;
+    if (this.#piece === 0) return NEXT.ENTER;
     this.#finishPiece(this.#piece);
     return this.#advance();
   }
 
-  #badState(state: number): Next {
-    return this.#crash(`ioreq server ${this.#server} moved a request from state ${this.#state} to ${state}`);
+  /**
+   * Looks at the slot at server `id`. States only go forward; a slot that became NONE, or whose server has other memory
+   * by now, belonged to a device model that is gone.
+   * @returns false if the domain crashed
+   */
+  #answered(id: number): boolean {
+    const view = this.#sentTo[id]!, slots = view.slots!, vcpu = this.record.id, before = this.#states[id];
+    const state = slots.state(vcpu);
+    if (!view.current || state === STATE.NONE) {
+      if (this.#piece > 0 && !this.#write) this.#run.fillOnes(this.#offset, this.#piece);
+      this.#finish(id, TRACE_END.GONE);
+      return true;
+    }
+    if (state === STATE.IORESP_READY) {
+      if (this.#piece > 0 && !this.#write) {
+        this.#run.setData(this.#offset, this.#piece, slots.dataLow(vcpu), slots.dataHigh(vcpu));
+      }
+      slots.setState(vcpu, STATE.NONE);
+      this.#served[id]++;
+      this.#finish(id, TRACE_END.ANSWERED);
+      return true;
+    }
+    const known = state === STATE.READY || state === STATE.INPROCESS;
+    if (known && (state >= before || this.#takeovers[id] !== view.server.takeovers)) {
+      // A takeover explains one step back, whenever it comes to be seen.
+      if (state < before) this.#takeovers[id] = view.server.takeovers;
+      this.#states[id] = state;
+      return true;
+    }
+    this.#crash(`ioreq server ${id} moved a request from state ${before} to ${state}`);
+    return false;
   }
 
-  /** Views of a server's page and event channels, made again when another device model was attached. */
-  #attach(id: number): void {
-    const server = this.control.servers.server(id), attachment = server.attachment;
-    if (this.#attachments[id] === attachment) return;
-    this.#pages[id] = server.page();
-    this.#channels[id] = server.eventChannels();
-    this.#attachments[id] = attachment;
+  #finish(id: number, end: TraceEnd): void {
+    this.#pending &= ~(1 << id);
+    this.#sentTo[id] = undefined;
+    this.#traced(id, this.#piece, end);
+  }
+
+  #traced(id: number, size: number, end: TraceEnd): void {
+    const ticks = this.#trace.end(id, this.#type, size, this.#write, end, clock());
+    if (this.#type === TYPE.PCI_CONFIG || size === 0) return;
+    this.control.servers.server(id).ranges[this.#port ? RANGE.PORT : RANGE.MEMORY].tally(this.#address, ticks);
   }
 
   #exitPort(): Next {
     const status = this.#run.data(this.#offset, this.#size) & 63;
     this.control.end({ kind: "exit", status, reason: `the guest chose status ${status}`, vcpu: this.record.id });
     return NEXT.STOP;
-  }
-
-  #pciAddress(): Next {
-    for (; this.#remaining > 0; this.#finishPiece(4)) { // more than one only in a string instruction
-      if (this.#write) this.control.cf8 = this.#run.data(this.#offset, 4);
-      else this.#run.setData(this.#offset, 4, this.control.cf8, 0);
-    }
-    return NEXT.ENTER;
   }
 
   #interrupted(errno: number): Next {

@@ -1,4 +1,4 @@
-/** What both kinds of Workers do: take one start message, run, report. */
+/** What all kinds of Workers do: take one start message, run, report. */
 
 import type { Report } from "./messages.ts";
 
@@ -16,7 +16,7 @@ export function serveOnce<Start>(body: (start: Start, report: (report: Report) =
 }
 
 /** One line: an outcome's reason is one. What is left of the stack is where the error was thrown. */
-function describe(error: unknown): string {
+export function describe(error: unknown): string {
   if (!(error instanceof Error)) return oneLine(String(error));
   const where = /^ {4}at .*$/m.exec(error.stack ?? "")?.[0].trim();
   return oneLine(`${error.name}: ${error.message}`) + (where === undefined ? "" : ` (${where})`);

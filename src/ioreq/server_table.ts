@@ -1,28 +1,48 @@
-/** The domain's ioreq servers in shared memory: what each claims, where its page is, how it is woken. */
+/** The domain's ioreq servers in shared memory: what each claims, where its memory is, how it is woken. */
 
 import { viewAt } from "../linux/mapping.ts";
 import { Lock } from "../linux/lock.ts";
-import { PAGE_SIZE } from "../memory/address.ts";
-import { Doorbell } from "../events/doorbell.ts";
-import { EventChannels } from "../events/event_channels.ts";
-import { MAX_RANGES, MAX_SERVERS, RANGE, type RangeType } from "./abi.ts";
-import { IoreqPage } from "./page.ts";
-import { RangeSet } from "./range_set.ts";
+import { BUFIOREQ, type Bufioreq, MAX_SERVERS, RANGE, type RangeType } from "./abi.ts";
+import { RANGE_SET_BYTES, RangeSet } from "./range_set.ts";
 
 /** Words at the table's start. The generation is odd while ranges change. */
 const GENERATION = 0, LOCK = 1, HEADER_BYTES = 64;
 
-/** Words of a server, then its pending bits, then its ranges of the three kinds. */
-const STATE = 0, DOORBELL = 1, ASLEEP = 2, RELEASED = 3, ATTACHED = 4, VCPUS = 5, PAGE = 6, COUNTS = 8, PENDING = 16;
-const PENDING_WORDS = 128; // a bit for each of KVM's 4096 vCPU ids
-const RANGES_BYTES = (PENDING + PENDING_WORDS) * 4;
-const SERVER_BYTES = RANGES_BYTES + 3 * MAX_RANGES * 2 * 8;
+/** Words of a server, then addresses as doubles, by their byte, then its range sets. */
+const STATE = 0,
+  DOORBELL = 1,
+  ATTACHED = 2,
+  VCPUS = 3,
+  BUFFERING = 4,
+  BUFFER_LOCK = 5,
+  UNHANDLED = 6,
+  TAKEOVERS = 7,
+  COUNTS = 8;
+const SLOTS = 64, BUFFERED = 72, NOTIFICATION = 80, RANGES = 128;
+
+/** Ports, memory, PCI functions; then the ports and the memory whose writes are buffered. */
+const RANGE_SETS = 5, FIRST_BUFFERED = 3;
+const SERVER_BYTES = RANGES + RANGE_SETS * RANGE_SET_BYTES;
 
 /** Bytes of the table. */
 export const SERVER_TABLE_BYTES = HEADER_BYTES + MAX_SERVERS * SERVER_BYTES;
 
 /** What a server is. Disabled servers are skipped by selection. */
 const FREE = 0, DISABLED = 1, ENABLED = 2;
+
+/** Writes to video memory are what Xen buffers by itself (xen/arch/x86/hvm/stdvga.c). */
+const VIDEO_MEMORY = { first: 0xa_0000, last: 0xb_ffff } as const;
+
+/** What a server begins with. */
+export interface ServerStart {
+  /** Address of its notification area. */
+  readonly notification: bigint;
+  /** Its device model's eventfd. */
+  readonly doorbell: number;
+  /** vCPUs that the domain can have. */
+  readonly vcpus: number;
+  readonly bufioreq: Bufioreq;
+}
 
 /** The table as one isolate sees it. */
 export class ServerTable {
@@ -35,10 +55,10 @@ export class ServerTable {
     const memory = viewAt(address, SERVER_TABLE_BYTES);
     this.#words = new Int32Array(memory);
     this.#lock = new Lock(this.#words, LOCK, address);
-    this.#servers = Array.from(
-      { length: MAX_SERVERS },
-      (_, id) => new Server(id, memory, id * SERVER_BYTES + HEADER_BYTES),
-    );
+    this.#servers = Array.from({ length: MAX_SERVERS }, (_, id) => {
+      const offset = id * SERVER_BYTES + HEADER_BYTES;
+      return new Server(id, memory, offset, address + BigInt(offset));
+    });
   }
 
   server(id: number): Server {
@@ -71,78 +91,131 @@ export class ServerTable {
   }
 }
 
-/** One server's part of the table. */
+/** One server's part of the table. Everything but {@linkcode claims} and the counters is changed inside `change`. */
 export class Server {
   readonly #words: Int32Array;
   readonly #addresses: Float64Array;
+  /** By kind of range. */
   readonly ranges: readonly RangeSet[];
+  /** By kind of range (ports, memory): where writes go through the buffered ring. */
+  readonly bufferedRanges: readonly RangeSet[];
+  /** Held by whoever puts a write into the buffered ring. */
+  readonly bufferLock: Lock;
 
-  constructor(readonly id: number, memory: ArrayBuffer, offset: number) {
-    this.#words = new Int32Array(memory, offset, RANGES_BYTES / 4);
-    this.#addresses = new Float64Array(memory, offset, RANGES_BYTES / 8);
-    const bounds = new Float64Array(memory, offset + RANGES_BYTES, 3 * MAX_RANGES * 2);
-    this.ranges = Object.values(RANGE).map((type) =>
-      new RangeSet(this.#words, COUNTS + type, bounds, type * MAX_RANGES * 2)
-    );
+  constructor(readonly id: number, memory: ArrayBuffer, offset: number, address: bigint) {
+    this.#words = new Int32Array(memory, offset, RANGES / 4);
+    this.#addresses = new Float64Array(memory, offset, RANGES / 8);
+    const sets = Array.from({ length: RANGE_SETS }, (_, kind) => {
+      return new RangeSet(this.#words, COUNTS + kind, memory, offset + RANGES + kind * RANGE_SET_BYTES);
+    });
+    this.ranges = sets.slice(0, FIRST_BUFFERED);
+    this.bufferedRanges = sets.slice(FIRST_BUFFERED);
+    this.bufferLock = new Lock(this.#words, BUFFER_LOCK, address);
   }
 
   get exists(): boolean {
     return Atomics.load(this.#words, STATE) !== FREE;
   }
 
-  /** Begins a server: no ranges, disabled. @param page its ioreq page; @param doorbell the device model's eventfd */
-  create(page: bigint, doorbell: number, vcpus: number): void {
-    for (const ranges of this.ranges) ranges.clear();
-    this.#words.fill(0, PENDING, PENDING + PENDING_WORDS);
+  get enabled(): boolean {
+    return Atomics.load(this.#words, STATE) === ENABLED;
+  }
+
+  /** Begins a server: no ranges, no pages, disabled. */
+  create({ notification, doorbell, vcpus, bufioreq }: ServerStart): void {
+    for (const ranges of [...this.ranges, ...this.bufferedRanges]) ranges.clear();
+    if (bufioreq !== BUFIOREQ.OFF) this.bufferedRanges[RANGE.MEMORY].add(VIDEO_MEMORY.first, VIDEO_MEMORY.last);
     this.#words[DOORBELL] = doorbell;
-    this.#words[RELEASED] = 0;
     this.#words[VCPUS] = vcpus;
-    this.#addresses[PAGE / 2] = Number(page);
-    Atomics.add(this.#words, ATTACHED, 1);
+    this.#words[BUFFERING] = bufioreq;
+    this.#words[UNHANDLED] = 0;
+    this.#addresses[SLOTS / 8] = this.#addresses[BUFFERED / 8] = 0;
+    this.#addresses[NOTIFICATION / 8] = Number(notification);
+    this.#reattach();
     Atomics.store(this.#words, STATE, DISABLED);
   }
 
-  /** Takes it out of selection and forgets it. */
+  /** Takes it out of selection and forgets its memory. */
   destroy(): void {
     Atomics.store(this.#words, STATE, FREE);
+    this.#addresses.fill(0, SLOTS / 8, RANGES / 8);
+    this.#reattach();
   }
 
+  /** @param slots address of the ioreq pages; @param buffered of the buffered ring; 0n: there is none (any more) */
+  setPages(slots: bigint, buffered: bigint): void {
+    this.#addresses[SLOTS / 8] = Number(slots);
+    this.#addresses[BUFFERED / 8] = Number(buffered);
+    this.#reattach();
+  }
+
+  /** A server that is gone stays so. */
   setEnabled(enabled: boolean): void {
-    Atomics.store(this.#words, STATE, enabled ? ENABLED : DISABLED);
+    Atomics.compareExchange(this.#words, STATE, enabled ? DISABLED : ENABLED, enabled ? ENABLED : DISABLED);
   }
 
   claims(type: RangeType, first: number, last: number): boolean {
     return this.#words[STATE] === ENABLED && this.ranges[type].contains(first, last);
   }
 
-  /** Counts how often a device model was attached: views of pages and event channels belong to one attachment. */
+  /** Whether a write to [first, last] goes through the buffered ring. */
+  buffers(type: RangeType, first: number, last: number): boolean {
+    return this.#words[BUFFERING] !== BUFIOREQ.OFF && this.bufferedRanges[type].contains(first, last);
+  }
+
+  get bufioreq(): Bufioreq {
+    return this.#words[BUFFERING] as Bufioreq;
+  }
+
+  /** Changes whenever views of the server's memory have to be made again: after create, destroy and setPages. */
   get attachment(): number {
     return Atomics.load(this.#words, ATTACHED);
   }
 
-  /** vCPUs of the domain. */
+  /** vCPUs that the domain can have. */
   get vcpus(): number {
     return this.#words[VCPUS];
   }
 
-  /** A view of the ioreq page. */
-  page(): IoreqPage {
-    return new IoreqPage(viewAt(BigInt(this.#addresses[PAGE / 2]), PAGE_SIZE));
+  /** Address of the ioreq pages, 0n while there are none. */
+  get slots(): bigint {
+    return BigInt(this.#addresses[SLOTS / 8]);
   }
 
-  /** Tells the device model to leave its loop. */
-  release(): void {
-    Atomics.store(this.#words, RELEASED, 1);
-    this.eventChannels().doorbell.ring();
+  /** Address of the buffered ring, 0n while there is none. */
+  get buffered(): bigint {
+    return BigInt(this.#addresses[BUFFERED / 8]);
   }
 
-  get released(): boolean {
-    return Atomics.load(this.#words, RELEASED) !== 0;
+  /** Address of the notification area, 0n after the server is gone. */
+  get notification(): bigint {
+    return BigInt(this.#addresses[NOTIFICATION / 8]);
   }
 
-  /** The event channels to the device model: the port of a vCPU is its id. */
-  eventChannels(): EventChannels {
-    const doorbell = new Doorbell(this.#words, ASLEEP, this.#words[DOORBELL]);
-    return new EventChannels(this.#words, PENDING, Math.ceil(this.#words[VCPUS] / 32), doorbell);
+  /** The device model's eventfd. */
+  get doorbell(): number {
+    return this.#words[DOORBELL];
+  }
+
+  /** Requests that could not be sent although the server claims them: its slot was not free, or it has no pages. */
+  get unhandled(): number {
+    return Atomics.load(this.#words, UNHANDLED);
+  }
+
+  countUnhandled(): void {
+    Atomics.add(this.#words, UNHANDLED, 1);
+  }
+
+  /** How often another device model went on with the server: what was begun goes back to READY then. */
+  get takeovers(): number {
+    return Atomics.load(this.#words, TAKEOVERS);
+  }
+
+  countTakeover(): void {
+    Atomics.add(this.#words, TAKEOVERS, 1);
+  }
+
+  #reattach(): void {
+    Atomics.add(this.#words, ATTACHED, 1);
   }
 }

@@ -26,6 +26,7 @@ export const SIZE = {
   kvm_mp_state: 4,
   kvm_translation: 24,
   kvm_enable_cap: 104,
+  kvm_ioeventfd: 64,
 } as const;
 
 /** Requests, in the order of the header. */
@@ -45,6 +46,7 @@ export const KVM = {
   IRQ_LINE: writes(0x61, SIZE.kvm_irq_level),
   SET_GSI_ROUTING: writes(0x6a, SIZE.kvm_irq_routing),
   CREATE_PIT2: writes(0x77, SIZE.kvm_pit_config),
+  IOEVENTFD: writes(0x79, SIZE.kvm_ioeventfd),
   SIGNAL_MSI: writes(0xa5, SIZE.kvm_msi),
   ENABLE_CAP: writes(0xa3, SIZE.kvm_enable_cap),
   // on a vCPU
@@ -57,6 +59,7 @@ export const KVM = {
   SET_CPUID2: writes(0x90, SIZE.kvm_cpuid2),
   GET_MP_STATE: reads(0x98, SIZE.kvm_mp_state),
   SET_MP_STATE: writes(0x99, SIZE.kvm_mp_state),
+  GET_STATS_FD: none(0xce),
 } as const;
 
 /** Capabilities (KVM_CAP_*), for {@linkcode Kvm.extension}. */
@@ -69,6 +72,7 @@ export const CAP = {
   MP_STATE: 14,
   IRQ_ROUTING: 25,
   PIT2: 33,
+  IOEVENTFD: 36,
   SET_IDENTITY_MAP_ADDR: 37,
   MAX_VCPUS: 66,
   TSC_DEADLINE_TIMER: 72,
@@ -214,5 +218,14 @@ export const PIT_SPEAKER_DUMMY = 1;
 export const TRANSLATION = { linear_address: 0, physical_address: 8, valid: 16 } as const;
 export const ENABLE_CAP = { cap: 0, flags: 4, args: 8 } as const;
 
+/** Offsets in struct kvm_ioeventfd, and KVM_IOEVENTFD_FLAG_PIO of its flags. */
+export const IOEVENTFD = { addr: 8, len: 16, fd: 20, flags: 24 } as const, IOEVENTFD_PIO = 2;
+
 /** KVM_X2APIC_API_USE_32BIT_IDS and KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK. */
 export const X2APIC_API_USE_32BIT_IDS = 1, X2APIC_API_DISABLE_BROADCAST_QUIRK = 2;
+
+/** struct kvm_stats_header, at the start of a statistics descriptor. */
+export const STATS_HEADER = { name_size: 4, num_desc: 8, desc_offset: 16, data_offset: 20 } as const;
+
+/** struct kvm_stats_desc; the name follows it. */
+export const STATS_DESCRIPTOR = { size: 6, offset: 8, name: 16 } as const;

@@ -11,6 +11,7 @@ const TSS_ADDRESS = 0xfffb_d000, IDENTITY_MAP_ADDRESS = 0xfffb_c000n;
 /** A VM descriptor, one method an ioctl. Every method throws LinuxError. */
 export class Vm implements Disposable {
   readonly #irqLevel = new Uint32Array(abi.SIZE.kvm_irq_level / 4);
+  readonly #msi = new Uint32Array(abi.SIZE.kvm_msi / 4);
 
   constructor(readonly descriptor: Descriptor, private readonly runPageBytes: number) {}
 
@@ -72,6 +73,28 @@ export class Vm implements Disposable {
     this.#irqLevel[abi.IRQ_LEVEL.irq / 4] = gsi;
     this.#irqLevel[abi.IRQ_LEVEL.level / 4] = level ? 1 : 0;
     this.descriptor.ioctl(KVM.IRQ_LINE, "KVM_IRQ_LINE", this.#irqLevel);
+  }
+
+  /** KVM_SIGNAL_MSI: a message as a device writes it; allocates nothing. */
+  signalMsi(address: number, data: number): void {
+    this.#msi[abi.MSI.address_lo / 4] = address;
+    this.#msi[abi.MSI.address_hi / 4] = Math.floor(address / 2 ** 32);
+    this.#msi[abi.MSI.data / 4] = data;
+    this.descriptor.ioctl(KVM.SIGNAL_MSI, "KVM_SIGNAL_MSI", this.#msi);
+  }
+
+  /**
+   * KVM_IOEVENTFD (KVM_CAP_IOEVENTFD): from now on a write of `sizeBytes` to `address` signals an eventfd, and the vCPU
+   * goes on at once. What was written is lost; a read, or a write of another width, leaves the guest as before.
+   * @param eventDescriptor its number; the eventfd stays the caller's, KVM keeps it open
+   */
+  ioEventDescriptor(space: "port" | "memory", address: number, sizeBytes: number, eventDescriptor: number): void {
+    const request = new DataView(new ArrayBuffer(abi.SIZE.kvm_ioeventfd));
+    request.setBigUint64(abi.IOEVENTFD.addr, BigInt(address), true);
+    request.setUint32(abi.IOEVENTFD.len, sizeBytes, true);
+    request.setInt32(abi.IOEVENTFD.fd, eventDescriptor, true);
+    request.setUint32(abi.IOEVENTFD.flags, space === "port" ? abi.IOEVENTFD_PIO : 0, true);
+    this.descriptor.ioctl(KVM.IOEVENTFD, "KVM_IOEVENTFD", request);
   }
 
   /** KVM_ENABLE_CAP, with one argument. */

@@ -8,7 +8,11 @@ import { find } from "./programs.ts";
 export type Clock =
   /** Idle time is skipped: for jobs that nobody outside talks to. */
   | "skip idle"
-  /** Idle time lasts as long as it does outside: for people, and whatever else answers in real time. */
+  /**
+   * Idle time lasts as long as it does outside: for people, and whatever else answers in real time. Once in a dozen boots
+   * of Linux on a busy host QEMU 7.2 stood still with it: its processor's thread turns without executing anything, as if
+   * a timer that has not expired left no room for an instruction. The other one never did.
+   */
   | "wait idle";
 
 /** What a machine is made of. */

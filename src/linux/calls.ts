@@ -13,6 +13,7 @@ const SYMBOLS = {
   xl_ioctl_value: { parameters: ["i32", "u32", "u32"], result: "i32" }, // fd, request, argument
   xl_clock: { parameters: [], result: "f64" },
   xl_pause: { parameters: [], result: "void" },
+  xl_start_thread: { parameters: ["pointer", "u64"], result: "i32" }, // thread, stack_end
   // waiting and waking
   read: { name: call, parameters: ["i32", "i32", "buffer", "u64"], result: "i32" }, // fd, buf, count
   write: { name: call, parameters: ["i32", "i32", "buffer", "u64"], result: "i32" }, // fd, buf, count
@@ -26,6 +27,8 @@ const SYMBOLS = {
   path: { name: call, parameters: ["i32", "i32", "buffer", "i32", "i32"], result: "i32" }, // openat: directory, path, flags, mode
   name: { name: call, parameters: ["i32", "buffer", "u32"], result: "i32" }, // memfd_create: name, flags; pipe2: fds, flags
   offset: { name: call, parameters: ["i32", "i32", "i64"], result: "i32" }, // ftruncate: fd, length
+  socket: { name: call, parameters: ["i32", "i32", "buffer", "u32"], result: "i32" }, // bind, connect: fd, address, size; sendmsg, recvmsg: fd, message, flags
+  accept: { name: call, parameters: ["i32", "i32", "pointer", "pointer", "i32"], result: "i32" }, // fd, address, size, flags
   mmap: { name: call, parameters: ["i32", "u64", "u64", "i32", "i32", "i32", "i64"], result: "i64" }, // address, size, protection, flags, fd, offset
   range: { name: call, parameters: ["i32", "u64", "u64", "i32"], result: "i32" }, // munmap, madvise: address, size, advice
   sigaction: { name: call, parameters: ["i32", "i32", "buffer", "pointer", "u64"], result: "i32" }, // signal, new, old, mask size
@@ -54,6 +57,7 @@ const symbols = open();
 
 /** The exit path: nothing between the caller and the machine code (native.asm says what each does). */
 export const run = symbols.xl_run, idleRun = symbols.xl_idle_run, clock = symbols.xl_clock, pause = symbols.xl_pause;
+export const startThread = symbols.xl_start_thread;
 export const ioctl = symbols.xl_ioctl, ioctlValue = symbols.xl_ioctl_value;
 
 /** Addresses of machine code that the kernel calls. */
@@ -72,8 +76,16 @@ export const munmap = (at: bigint, size: bigint): number => symbols.range(11, at
 export const sigaction = (signal: number, action: Buffer): number => symbols.sigaction(13, signal, action, null, 8n);
 export const madvise = (at: bigint, size: bigint, advice: number): number => symbols.range(28, at, size, advice);
 export const getpid = (): number => symbols.none(39);
+export const socket = (family: number, type: number): number => symbols.numbers(41, family, type, 0);
+export const connect = (fd: number, address: Buffer, size: number): number => symbols.socket(42, fd, address, size);
+export const sendmsg = (fd: number, message: Buffer, flags: number): number => symbols.socket(46, fd, message, flags);
+export const recvmsg = (fd: number, message: Buffer, flags: number): number => symbols.socket(47, fd, message, flags);
+export const shutdown = (fd: number, how: number): number => symbols.numbers(48, fd, how, 0);
+export const bind = (fd: number, address: Buffer, size: number): number => symbols.socket(49, fd, address, size);
+export const listen = (fd: number, backlog: number): number => symbols.numbers(50, fd, backlog, 0);
 export const fcntl = (fd: number, command: number, value: number): number => symbols.numbers(72, fd, command, value);
 export const ftruncate = (fd: number, size: bigint): number => symbols.offset(77, fd, size);
+export const fchmod = (fd: number, mode: number): number => symbols.numbers(91, fd, mode, 0);
 export const gettid = (): number => symbols.none(186);
 export const futex = (word: Pointer, operation: number, value: number): number =>
   symbols.futex(202, word, operation, value, null, null, 0);
@@ -82,6 +94,7 @@ export const openat = (directory: number, path: Buffer, flags: number): number =
   symbols.path(257, directory, path, flags, 0);
 export const ppoll = (set: Buffer, count: number, timeout: Buffer): number =>
   symbols.ppoll(271, set, count, timeout, null, 8n);
+export const accept4 = (fd: number, flags: number): number => symbols.accept(288, fd, null, null, flags);
 export const eventfd2 = (initial: number, flags: number): number => symbols.numbers(290, initial, flags, 0);
 export const pipe2 = (pair: Buffer, flags: number): number => symbols.name(293, pair, flags);
 export const memfdCreate = (name: Buffer, flags: number): number => symbols.name(319, name, flags);

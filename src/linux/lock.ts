@@ -17,18 +17,24 @@ export class Lock {
 
   /** Runs `body` with the lock held; it is given back when `body` throws, too. */
   hold<T>(body: () => T): T {
-    this.#acquire();
+    this.acquire();
     try {
       return body();
     } finally {
-      if (Atomics.exchange(this.words, this.index, FREE) === CONTENDED) calls.futex(this.#word, FUTEX_WAKE_PRIVATE, 1);
+      this.release();
     }
   }
 
-  #acquire(): void {
+  /** Where a closure would be one allocation too many; {@linkcode release} must follow whatever happens. */
+  acquire(): void {
     if (Atomics.compareExchange(this.words, this.index, FREE, HELD) === FREE) return;
     while (Atomics.exchange(this.words, this.index, CONTENDED) !== FREE) {
       calls.futex(this.#word, FUTEX_WAIT_PRIVATE, CONTENDED);
     }
+  }
+
+  /** Gives it back. */
+  release(): void {
+    if (Atomics.exchange(this.words, this.index, FREE) === CONTENDED) calls.futex(this.#word, FUTEX_WAKE_PRIVATE, 1);
   }
 }

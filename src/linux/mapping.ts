@@ -2,17 +2,49 @@
 
 import * as calls from "./calls.ts";
 import type { Descriptor } from "./descriptor.ts";
-import { check } from "./linux_error.ts";
+import { ENOMEM } from "./errno.ts";
+import { check, LinuxError } from "./linux_error.ts";
 
 const PROT_NONE = 0, PROT_READ_WRITE = 3;
 const MAP_SHARED = 1, MAP_PRIVATE = 2, MAP_FIXED = 0x10, MAP_ANONYMOUS = 0x20, MAP_NORESERVE = 0x4000;
+const FIXED_ANONYMOUS = MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS | MAP_NORESERVE;
+
+/** For {@linkcode asBigInt}: a double in [2^52, 2^53) has a whole number in its lower 52 bits. */
+const doubles = new Float64Array(3), bits = new BigUint64Array(doubles.buffer);
+/** The arguments of mmap: each has a place of its own, so that none waits for another. */
+const AT = 0, SIZE = 1, FILE_OFFSET = 2;
+
+/**
+ * The same as BigInt(value). Where compiled code passes it on to FFI, no BigInt is made: 8% of vmap's time, and most of
+ * its garbage (tools/bench/vmap.ts).
+ * @param value in [0, 2^52)
+ */
+function asBigInt(place: number, value: number): bigint {
+  doubles[place] = 2 ** 52 + value;
+  return BigInt.asUintN(52, bits[place]);
+}
+
+/** The host allows this process no more mappings (vm.max_map_count, 65 530 unless the host was told otherwise). */
+export class MappingLimitError extends LinuxError {
+  static {
+    this.prototype.name = "MappingLimitError";
+  }
+
+  /** @param subject what was to be mapped */
+  constructor(subject: string) {
+    super("mmap", ENOMEM, `${subject}: the host allows this process no more mappings`);
+  }
+}
 
 /** A range of address space, unmapped when disposed: nothing may look at it after that (the process would die). */
 export class Mapping implements Disposable {
   #live = true;
+  readonly #start: number;
 
   /** @param address first byte; @param sizeBytes a multiple of the page size */
-  private constructor(readonly address: bigint, readonly sizeBytes: number, readonly subject: string) {}
+  private constructor(readonly address: bigint, readonly sizeBytes: number, readonly subject: string) {
+    this.#start = Number(address);
+  }
 
   /** Zeroed memory for this process; untouched pages cost nothing. @throws {LinuxError} */
   static anonymous(sizeBytes: number, subject: string): Mapping {
@@ -40,16 +72,42 @@ export class Mapping implements Disposable {
   }
 
   /**
-   * Replaces [offset, offset + sizeBytes) of this range by the pages of `file` from `fileOffset`.
-   * @throws {LinuxError}
+   * Replaces [offset, offset + sizeBytes) of this range by the pages of `file` from `fileOffset`: who looks at them
+   * meanwhile sees the one or the other.
+   * @throws {MappingLimitError} @throws {LinuxError} the range is as it was
    * @throws {RangeError} not all of it is in this range: MAP_FIXED would replace somebody else's memory
    */
   place(offset: number, sizeBytes: number, file: Descriptor, fileOffset: number): void {
-    if (!(this.#live && offset >= 0 && sizeBytes >= 0 && offset + sizeBytes <= this.sizeBytes)) {
+    this.#replace(offset, sizeBytes, PROT_READ_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, file.number, fileOffset);
+  }
+
+  /** Replaces [offset, offset + sizeBytes) by zeroed memory of this process alone. Throws what {@linkcode place} does. */
+  placeZeroes(offset: number, sizeBytes: number): void {
+    this.#replace(offset, sizeBytes, PROT_READ_WRITE, FIXED_ANONYMOUS, -1, 0);
+  }
+
+  /** Makes [offset, offset + sizeBytes) address space without memory again. Throws what {@linkcode place} does. */
+  unplace(offset: number, sizeBytes: number): void {
+    this.#replace(offset, sizeBytes, PROT_NONE, FIXED_ANONYMOUS, -1, 0);
+  }
+
+  #replace(offset: number, sizeBytes: number, protection: number, flags: number, fd: number, fileOffset: number): void {
+    const isRange = offset >= 0 && sizeBytes >= 0 && fileOffset >= 0 && offset + sizeBytes <= this.sizeBytes;
+    if (!(this.#live && isRange)) {
       throw new RangeError(`${this.subject}: nothing can be placed at ${offset} + ${sizeBytes}`);
     }
-    const flags = MAP_SHARED | MAP_FIXED | MAP_NORESERVE;
-    map(this.address + BigInt(offset), sizeBytes, PROT_READ_WRITE, flags, file.number, fileOffset, this.subject);
+    const at = asBigInt(AT, this.#start + offset), from = asBigInt(FILE_OFFSET, fileOffset);
+    const result = calls.mmap(at, asBigInt(SIZE, sizeBytes), protection, flags, fd, from);
+    if (result >= 0n) return;
+    const what = `${this.subject} (${sizeBytes} bytes)`;
+    // The addresses are there, so what is missing is a place in the process's list of mappings.
+    if (Number(result) === -ENOMEM) throw new MappingLimitError(what);
+    check(Number(result), "mmap", what);
+  }
+
+  /** The address of a byte of this range. */
+  addressOf(offset: number): bigint {
+    return asBigInt(AT, this.#start + offset);
   }
 
   /** The memory as an ArrayBuffer: the memory itself, not a copy. */

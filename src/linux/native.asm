@@ -1,4 +1,4 @@
-; The machine code that TypeScript cannot be: system calls that return -errno, and the signal handler.
+; The machine code that TypeScript cannot be: system calls that return -errno, the signal handler, vCPU threads.
 ; This file is a whole ELF shared object; `nasm -f bin` writes it and `deno task native` turns it into native.ts.
 ; Two loadable segments: the dynamic section must be writable (glibc relocates it in place), code must not be.
 
@@ -43,6 +43,7 @@ symbols:
         symbol idle_run
         symbol clock
         symbol pause
+        symbol start_thread
         symbol handler
         symbol restorer
 symbol_count equ ($ - symbols) / 24
@@ -56,6 +57,7 @@ name_run:      db "xl_run", 0
 name_idle_run: db "xl_idle_run", 0
 name_clock:    db "xl_clock", 0
 name_pause:    db "xl_pause", 0
+name_start_thread: db "xl_start_thread", 0
 name_handler:  db "xl_handler", 0
 name_restorer: db "xl_restorer", 0
 strings_end:
@@ -176,6 +178,124 @@ align 16
 xl_pause:
         pause
         ret
+
+; struct thread, as in native_thread.ts: one cache line.
+struc thread
+.descriptor:    resd 1                  ; the vCPU's
+.tid:           resd 1                  ; 0 as soon as the thread touches nothing any more
+.word:          resd 1
+.result:        resd 1                  ; of the last KVM_RUN
+.clock:         resq 3                  ; xl_run's
+.flag:          resq 1                  ; address of a word of the waiter's wake board (events/wake_board.ts)
+.flag_bit:      resd 1                  ; the vCPU's bit in it
+.doorbell:      resd 1                  ; the waiter's eventfd
+.asleep:        resq 1                  ; address of the waiter's byte in the board
+endstruc
+
+; Values of the word. EXITED to WAITING, RESUME to RUNNING and RUNNING to EXITED are the thread's moves.
+EXITED  equ 0                           ; out of the guest, wakes the waiter
+WAITING equ 1                           ; out of the guest, sleeps at the word
+RESUME  equ 2                           ; told to enter
+RUNNING equ 3                           ; in the guest, or about to be
+                                        ; all else: told to leave
+
+SIG_SETMASK equ 2
+FUTEX_WAIT_PRIVATE equ 128
+; CLONE_VM, FS, FILES, SIGHAND, THREAD, SYSVSEM, PARENT_SETTID, CHILD_CLEARTID
+CLONE_FLAGS equ 0x350f00
+
+; int xl_start_thread(struct thread *thread, void *stack_end): a thread that enters the vCPU whenever the word says so.
+; Returns its id or -errno; the kernel puts the id into .tid, too, and 0 when the thread has ended.
+; The thread has no thread-local storage of its own (its fs is its creator's), so nothing but this code may run on it:
+; it begins with every signal blocked but the kick.
+align 16
+xl_start_thread:
+        push rbx
+        push rbp
+        push rax                        ; room for the mask
+        mov rbx, rdi
+        mov rbp, rsi
+        mov edi, SIG_SETMASK
+        lea rsi, [rel all_but_kick]
+        mov rdx, rsp
+        mov r10d, 8
+        mov eax, 14                     ; rt_sigprocmask
+        syscall
+        mov edi, CLONE_FLAGS
+        mov rsi, rbp
+        lea rdx, [rbx + thread.tid]
+        mov r10, rdx
+        xor r8d, r8d
+        mov eax, 56                     ; clone
+        syscall
+        test eax, eax
+        jz vcpu_thread
+        mov ebp, eax
+        mov edi, SIG_SETMASK
+        mov rsi, rsp
+        xor edx, edx
+        mov r10d, 8
+        mov eax, 14                     ; rt_sigprocmask
+        syscall
+        mov eax, ebp
+        pop rdx
+        pop rbp
+        pop rbx
+        ret
+
+; rbx: struct thread. It does not spin before it sleeps: its processor is what the dispatcher, or another vCPU's thread,
+; is waiting for (two processors, exits that a device model answers: 16 us without spinning, 33 us with it).
+vcpu_thread:
+        jmp .told
+
+.enter: mov edi, [rbx + thread.descriptor]
+        lea rsi, [rbx + thread.clock]
+        call xl_run
+        mov [rbx + thread.result], eax
+        mov eax, RUNNING
+        mov ecx, EXITED
+        lock cmpxchg [rbx + thread.word], ecx
+        jne .leave
+        ; WakeBoard.wake(): the word before the bit, the bit before the look whether anybody sleeps.
+        mov rax, [rbx + thread.flag]
+        mov ecx, [rbx + thread.flag_bit]
+        lock or [rax], ecx
+        mov rax, [rbx + thread.asleep]
+        xor ecx, ecx
+        xchg [rax], cl
+        cmp cl, 1
+        jne .sleep
+        mov edi, [rbx + thread.doorbell]
+        lea rsi, [rel one]
+        mov edx, 8
+        mov eax, 1                      ; write
+        syscall
+
+.sleep: mov eax, EXITED
+        mov ecx, WAITING
+        lock cmpxchg [rbx + thread.word], ecx
+        jne .told
+.again: lea rdi, [rbx + thread.word]    ; whoever moves the word from WAITING wakes; a move before this is seen here
+        mov esi, FUTEX_WAIT_PRIVATE
+        mov edx, WAITING
+        xor r10d, r10d
+        mov eax, 202                    ; futex
+        syscall
+        cmp dword [rbx + thread.word], WAITING
+        je .again
+
+.told:  mov eax, RESUME
+        mov ecx, RUNNING
+        lock cmpxchg [rbx + thread.word], ecx
+        je .enter
+.leave: xor edi, edi
+        mov eax, 60                     ; exit
+        syscall
+
+align 8
+one:    dq 1
+all_but_kick:                           ; signal 42, as in signal.ts
+        dq ~(1 << (42 - 1))
 
 ; void xl_handler(int): the kick's signal handler. It only returns: what counts is that KVM_RUN was left.
 align 16

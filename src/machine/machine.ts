@@ -4,10 +4,10 @@ import { CAP } from "../kvm/abi.ts";
 import { Kvm } from "../kvm/kvm.ts";
 import type { ConsoleOptions } from "../devices/console.ts";
 import type { PlatformConfiguration } from "../devices/platform.ts";
-import type { VcpuState } from "../domain/control_block.ts";
+import type { VcpuState } from "../domain/vcpu_record.ts";
 import { Domain, type ModelSpecification } from "../domain/domain.ts";
 import type { Outcome } from "../domain/outcome.ts";
-import type { Statistics } from "../domain/statistics.ts";
+import type { Statistics, TracedRequest } from "../domain/statistics.ts";
 import { planBoot } from "../boot/loaders.ts";
 import { backedRanges, lowRamEnd } from "../boot/memory_map.ts";
 import type { BootPlan, BootRequest, Module } from "../boot/plan.ts";
@@ -16,10 +16,13 @@ import { loadFile } from "./files.ts";
 import {
   checkModels,
   checkVcpus,
+  chooseCarrier,
   DEFAULT_MEMORY_BYTES,
   type FileSource,
   type MachineOptions,
+  type ModelModule,
   type ModelOptions,
+  type ModelSocket,
   type ModuleOptions,
   parseMemory,
 } from "./options.ts";
@@ -34,6 +37,8 @@ export interface Machine extends AsyncDisposable {
   readonly vcpuStates: readonly VcpuState[];
   /** What was counted so far. */
   readonly statistics: Statistics;
+  /** The last requests of each vCPU to ioreq servers. */
+  readonly trace: readonly TracedRequest[];
   /** Ends the run from outside; an earlier ending stands. */
   end(outcome: Outcome): void;
   /** Takes every vCPU out of the guest. Resolves when none runs guest code. */
@@ -70,13 +75,19 @@ export function bootRequest(options: MachineOptions, hostMaximum: number = ANY_H
  * asked for anything.
  *
  * @param console descriptors that stay the caller's
+ * @param made called as soon as the machine can be ended: it may wait long for its device models
  * @returns the running machine; it belongs to the caller
  * @throws {UsageError} @throws {ImageError} @throws {KvmUnavailable} @throws {LinuxError}
  */
-export async function startMachine(options: MachineOptions, console: ConsoleOptions): Promise<Machine> {
+export async function startMachine(
+  options: MachineOptions,
+  console: ConsoleOptions,
+  made: (machine: Machine) => void = () => {},
+): Promise<Machine> {
   const request = bootRequest(options);
   const plan = planBoot(request);
-  const deviceModels = checkModels(options.deviceModels ?? []).map(modelSpecification);
+  const ram = backedRanges(request.memoryBytes);
+  const deviceModels = checkModels(options.deviceModels ?? [], ram);
   using kvm = Kvm.open();
   checkVcpus(request.vcpus, kvm.extension(CAP.MAX_VCPUS));
   const platform: PlatformConfiguration = {
@@ -86,11 +97,19 @@ export async function startMachine(options: MachineOptions, console: ConsoleOpti
   };
   const domain = new Domain(kvm, {
     vcpus: request.vcpus,
+    carrier: chooseCarrier(options.carrier ?? "auto", request.vcpus),
     memoryBytes: request.memoryBytes,
-    ram: backedRanges(request.memoryBytes),
-    models: [{ module: undefined, configuration: platform }, ...deviceModels],
+    ram,
+    models: [
+      { module: undefined, configuration: platform, memory: "none" },
+      ...deviceModels.flatMap((model) => isSocket(model) ? [] : [modelSpecification(model)]),
+    ],
+    sockets: deviceModels.filter(isSocket).map(({ socket, memory }) => ({ socket, memory: memory ?? "none" })),
+    deviceModelTimeoutMs: options.deviceModelTimeoutMs,
+    hold: options.hold ?? false,
   });
   try {
+    made(domain);
     load(domain, plan);
     await domain.start();
     return domain;
@@ -109,11 +128,15 @@ function moduleOptions(module: ModuleOptions | FileSource): ModuleOptions {
   return typeof module === "object" && "file" in module ? module : { file: module };
 }
 
-function modelSpecification(model: ModelOptions): ModelSpecification {
-  const { module, configuration } = typeof model === "object" && "module" in model
+function isSocket(model: ModelOptions): model is ModelSocket {
+  return typeof model === "object" && "socket" in model;
+}
+
+function modelSpecification(model: Exclude<ModelOptions, ModelSocket>): ModelSpecification {
+  const { module, configuration, memory }: ModelModule = typeof model === "object" && "module" in model
     ? model
-    : { module: model, configuration: undefined };
-  return { module: moduleUrl(module), configuration };
+    : { module: model };
+  return { module: moduleUrl(module), configuration, memory: memory ?? "none" };
 }
 
 /** A path is relative to the current directory, as for every other file. */

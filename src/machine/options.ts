@@ -1,6 +1,8 @@
 /** What a machine can be asked for, and the checks of it. */
 
 import { PAGE_SIZE } from "../memory/address.ts";
+import type { Carrier } from "../domain/carriers.ts";
+import type { MemoryGrant } from "../domain/grants.ts";
 import { MINIMUM_MEMORY_BYTES } from "../boot/memory_map.ts";
 
 /** What the user asked for cannot be (exit status 64). One line. */
@@ -10,8 +12,8 @@ export class UsageError extends Error {
   }
 }
 
-/** How vCPUs are carried; "auto" takes a Worker each. */
-export type CarrierKind = "auto" | "worker";
+/** How vCPUs are carried: by a Worker each, or by native threads; "auto" takes Workers for up to 8 vCPUs. */
+export type CarrierKind = "auto" | "worker" | "native";
 
 /** A file handed to the guest: its path, or its bytes with a name. */
 export type FileSource = string | URL | { readonly name: string; readonly bytes: Uint8Array };
@@ -24,8 +26,26 @@ export interface ModuleOptions {
   readonly cmdline?: string;
 }
 
-/** A device model to attach: the URL or path of its module, and what its default function gets. */
-export type ModelOptions = string | URL | { readonly module: string | URL; readonly configuration?: unknown };
+/** A device model that runs in a Worker. */
+export interface ModelModule {
+  /** Its URL, or its path. */
+  readonly module: string | URL;
+  /** The second argument of the module's default function; it is cloned. */
+  readonly configuration?: unknown;
+  /** The guest memory that it gets; default "none". */
+  readonly memory?: MemoryGrant;
+}
+
+/** A device model in another process, which connects to a Unix socket (docs/device-model-protocol.md). */
+export interface ModelSocket {
+  /** Where the socket is to be. */
+  readonly socket: string;
+  /** The guest memory that it gets; default "none". */
+  readonly memory?: MemoryGrant;
+}
+
+/** A device model to attach; a string or URL is a module. */
+export type ModelOptions = string | URL | ModelModule | ModelSocket;
 
 /** What `deno task run` and `boot()` have in common. */
 export interface MachineOptions {
@@ -43,6 +63,10 @@ export interface MachineOptions {
   readonly modules?: readonly (ModuleOptions | FileSource)[];
   /** Attached after the platform model, whose id is 0; a later one is asked first where they claim the same. */
   readonly deviceModels?: readonly ModelOptions[];
+  /** How long a device model may take to start, and for an answer; then the run ends. Default: for ever. */
+  readonly deviceModelTimeoutMs?: number;
+  /** Requests of a device model that is gone wait for its successor, instead of reading all ones. Default false. */
+  readonly hold?: boolean;
   /** What runs the vCPUs. Default "auto". */
   readonly carrier?: CarrierKind;
 }
@@ -53,11 +77,17 @@ export const DEFAULT_MEMORY_BYTES = 64 << 20;
 /** Half of what mfns can number (see memory/bank.ts). */
 const MAXIMUM_MEMORY_BYTES = 2 ** 39;
 
-/** One ioreq page has a slot for each of so many vCPUs. */
-const MAXIMUM_VCPUS = 128;
+/** Tested that far; a host's KVM may have fewer (KVM_CAP_MAX_VCPUS). */
+const MAXIMUM_VCPUS = 1024;
+
+/** A Worker has the fastest exits, and takes 8 MB. */
+const MOST_WORKERS = 8;
 
 /** Device models beside the platform model: a domain has at most 8 ioreq servers. */
 const MAXIMUM_MODELS = 7;
+
+/** Each range is memory of its own, and so is what is left between them. */
+const MAXIMUM_GRANTS = 16;
 
 const UNITS: Record<string, number> = { "": 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, T: 2 ** 40 };
 
@@ -82,8 +112,54 @@ export function checkVcpus(vcpus: number, hostMaximum: number): number {
   throw new UsageError(`vcpus ${vcpus}: not a whole number from 1 to ${maximum}`);
 }
 
-/** @throws {UsageError} more device models than ioreq servers */
-export function checkModels(models: readonly ModelOptions[]): readonly ModelOptions[] {
-  if (models.length <= MAXIMUM_MODELS) return models;
-  throw new UsageError(`${models.length} device models: at most ${MAXIMUM_MODELS} beside the platform model`);
+/** What "auto" stands for. */
+export function chooseCarrier(kind: CarrierKind, vcpus: number): Carrier {
+  if (kind !== "auto") return kind;
+  return vcpus <= MOST_WORKERS ? "worker" : "native";
+}
+
+/**
+ * The device models, if they can all be.
+ * @param ram where the guest has memory, if that is known yet
+ * @throws {UsageError} more than ioreq servers; two at one socket; grants of no memory, or of parts of pages
+ */
+export function checkModels(
+  models: readonly ModelOptions[],
+  ram?: readonly { readonly address: number; readonly sizeBytes: number }[],
+): readonly ModelOptions[] {
+  if (models.length > MAXIMUM_MODELS) {
+    throw new UsageError(`${models.length} device models: at most ${MAXIMUM_MODELS} beside the platform model`);
+  }
+  const sockets = models.flatMap((model) => typeof model === "object" && "socket" in model ? [model.socket] : []);
+  const twice = sockets.find((socket, index) => sockets.indexOf(socket) !== index);
+  if (twice !== undefined) throw new UsageError(`device model ${twice}: two cannot have one socket`);
+  for (const model of models) {
+    if (typeof model === "object" && "memory" in model && model.memory !== undefined) checkGrant(model.memory, ram);
+  }
+  return models;
+}
+
+/** "all", "none" or "0x1000-0x1fff+0x8000-0xffff": addresses of first and last bytes. @throws {UsageError} */
+export function parseGrant(text: string): MemoryGrant {
+  if (text === "all" || text === "none") return text;
+  const grant = text.split("+").map((range) => {
+    const match = /^(0x[\da-f]{1,12}|\d{1,15})-(0x[\da-f]{1,12}|\d{1,15})$/i.exec(range);
+    if (match === null) throw new UsageError(`memory=${text}: not all, none, or ranges such as 0x1000-0x1fff`);
+    return { first: Number(match[1]), last: Number(match[2]) };
+  });
+  checkGrant(grant);
+  return grant;
+}
+
+function checkGrant(grant: MemoryGrant, ram?: readonly { address: number; sizeBytes: number }[]): void {
+  if (typeof grant === "string") return;
+  if (grant.length > MAXIMUM_GRANTS) throw new UsageError(`memory: more than ${MAXIMUM_GRANTS} ranges`);
+  for (const { first, last } of grant) {
+    const range = `0x${first.toString(16)}-0x${last.toString(16)}`;
+    if (first % PAGE_SIZE !== 0 || (last + 1) % PAGE_SIZE !== 0 || !(first <= last)) {
+      throw new UsageError(`memory ${range}: not whole pages of ${PAGE_SIZE} bytes, from the first to the last byte`);
+    }
+    const inside = ram?.some(({ address, sizeBytes }) => first >= address && last < address + sizeBytes) ?? true;
+    if (!inside) throw new UsageError(`memory ${range}: the guest has no memory there, or not in all of it`);
+  }
 }

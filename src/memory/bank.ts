@@ -34,6 +34,8 @@ export class Bank implements Disposable {
     readonly frames: number,
     /** The domain whose memory it is. */
     readonly owner: number,
+    /** From 1 on; no two banks of a machine ever have the same, while mfns are used again. */
+    readonly serial: number,
     private readonly release: (bank: Bank) => void,
   ) {}
 
@@ -51,6 +53,10 @@ export class MachineMemory implements Disposable {
   readonly #table = Mapping.anonymous(roundUp(BANK_TABLE_BYTES, PAGE_SIZE), "table of banks");
   readonly #entries = new Float64Array(this.#table.buffer);
   readonly #banks = new Set<Bank>();
+  readonly #bySlot: (Bank | undefined)[] = [];
+  /** For each superpage of mfns the slot of its bank plus one, or 0: no bank begins in the middle of one. */
+  readonly #slots = new Uint16Array(MAX_MFN / SUPERPAGE_FRAMES);
+  #serial = 0;
 
   /** Where other isolates find the table: see {@linkcode BankViews}. */
   get tableAddress(): bigint {
@@ -69,6 +75,12 @@ export class MachineMemory implements Disposable {
     return sum;
   }
 
+  /** The bank that holds `mfn`; none for any other number. */
+  bankOf(mfn: number): Bank | undefined {
+    const bank = this.#bySlot[this.#slots[Math.floor(mfn / SUPERPAGE_FRAMES)] - 1];
+    return bank !== undefined && mfn < bank.firstMfn + bank.frames && Number.isInteger(mfn) ? bank : undefined;
+  }
+
   /** New zeroed memory. @param name for /proc/PID/maps. @throws {LinuxError} @throws {MachineMemoryError} */
   allocate(name: string, frames: number, owner: number): Bank {
     const slot = this.#freeSlot();
@@ -79,15 +91,26 @@ export class MachineMemory implements Disposable {
     const tableBytes = roundUp(FrameTable.sizeBytes(frames), PAGE_SIZE);
     const tableMemory = stack.use(Mapping.anonymous(tableBytes, "frame table"));
     const table = new FrameTable(tableMemory.buffer, firstMfn, frames);
-    const bank = new Bank(file, directmap, table, tableMemory, firstMfn, frames, owner, (gone) => {
-      if (this.#banks.delete(gone)) this.#entries[slot * FIELDS + FRAMES] = 0;
+    const serial = ++this.#serial;
+    const bank = new Bank(file, directmap, table, tableMemory, firstMfn, frames, owner, serial, (gone) => {
+      if (!this.#banks.delete(gone)) return;
+      this.#entries[slot * FIELDS + FRAMES] = 0;
+      this.#enter(undefined, slot, firstMfn, frames);
     });
     this.#entries[slot * FIELDS + FIRST_MFN] = firstMfn;
     this.#entries[slot * FIELDS + DIRECTMAP] = Number(directmap.address);
     this.#entries[slot * FIELDS + FRAMES] = frames;
     this.#banks.add(bank);
+    this.#enter(bank, slot, firstMfn, frames);
     stack.move();
     return bank;
+  }
+
+  /** Makes {@linkcode bankOf} answer `bank` for its mfns. */
+  #enter(bank: Bank | undefined, slot: number, firstMfn: Mfn, frames: number): void {
+    const first = firstMfn / SUPERPAGE_FRAMES, end = Math.ceil((firstMfn + frames) / SUPERPAGE_FRAMES);
+    this.#slots.fill(bank === undefined ? 0 : slot + 1, first, end);
+    this.#bySlot[slot] = bank;
   }
 
   #freeSlot(): number {

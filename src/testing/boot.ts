@@ -95,13 +95,20 @@ export async function boot(image: FileSource, options: BootOptions = {}): Promis
   const output = pipe("console output"), input = pipe("console input");
   for (const end of [output.reader, output.writer, input.reader, input.writer]) stack.use(end);
   const console = { input: input.reader.number, output: output.writer.number, escape: null };
-  const machine = await startMachine({ ...options, image }, console);
+  let timer: number | undefined;
+  const machine = await startMachine({ ...options, image }, console, (machine) => {
+    if (options.timeoutMs === undefined) return;
+    const reason = `time-out after ${options.timeoutMs} ms`;
+    timer = setTimeout(
+      () => machine.end({ kind: "timeout", status: STATUS.TIMEOUT, reason }),
+      options.timeoutMs,
+    ) as unknown as number;
+  }).catch((error) => {
+    clearTimeout(timer);
+    throw error;
+  });
   const testConsole = new TestConsole(output.reader.release(), input.writer.release(), () => describe(machine));
   const ends = stack.move();
-  const timer = options.timeoutMs === undefined ? undefined : setTimeout(() => {
-    const reason = `time-out after ${options.timeoutMs} ms`;
-    machine.end({ kind: "timeout", status: STATUS.TIMEOUT, reason });
-  }, options.timeoutMs) as unknown as number;
   return new TestMachine(machine, testConsole, () => ends.dispose(), timer);
 }
 

@@ -6,6 +6,15 @@ import { finish, type Finished } from "../support/command.ts";
 
 const HELLO = "Hello from Xenolith, in 64-bit long mode\n";
 
+/** What --trace writes. */
+interface TraceEvent {
+  readonly ph: string;
+  readonly name: string;
+  readonly ts?: number;
+  readonly dur?: number;
+  readonly args: Record<string, unknown>;
+}
+
 /** Runs with `--json FILE`. */
 async function withReport(args: readonly string[]): Promise<{ finished: Finished; report: Record<string, unknown> }> {
   const path = await Deno.makeTempFile({ prefix: "xenolith-test-" });
@@ -71,7 +80,12 @@ testWith([KVM], "--json counts the exits, the ports and the servers' requests ex
   const { exits, ports, servers, vcpus, wall_ms } = report as {
     exits: Record<string, number>;
     ports: { port: number; exits: number }[];
-    servers: { id: number; requests: number }[];
+    servers: {
+      id: number;
+      requests: number;
+      unhandled: number;
+      ranges: { kind: string; first: number; last: number; requests: number; mean_us: number }[];
+    }[];
     vcpus: { guest_ms: number; outside_ms: number }[];
     wall_ms: number;
   };
@@ -79,7 +93,12 @@ testWith([KVM], "--json counts the exits, the ports and the servers' requests ex
   assertEquals(ports.find(({ port }) => port === 0xf4), { port: 0xf4, exits: 1 });
   assertEquals(exits.IO, ports.reduce((sum, port) => sum + port.exits, 0));
   // All exits but the one that ended the run went to the platform model.
-  assertEquals(servers, [{ id: 0, requests: exits.IO - 1 }]);
+  assertEquals(servers.map(({ id, requests, unhandled }) => ({ id, requests, unhandled })), [
+    { id: 0, requests: exits.IO - 1, unhandled: 0 },
+  ]);
+  const [{ ranges }] = servers;
+  assertEquals(ranges.reduce((sum, { requests }) => sum + requests, 0), exits.IO - 1);
+  assert(ranges.every(({ kind, first, last, mean_us }) => kind === "port" && first <= last && mean_us > 0));
   assertEquals(vcpus.length, 2);
   assert(wall_ms > 0 && vcpus[0].guest_ms > 0 && vcpus[0].outside_ms > 0);
 });
@@ -104,7 +123,41 @@ testWith([KVM], "--stats says on stderr what was counted, and stdout stays the g
   assertMatch(stderr, /^wall \d+\.\d ms, \d+ exits$/m);
   assertMatch(stderr, /^0x80 +300$/m);
   assertMatch(stderr, /^IO +\d+$/m);
-  assertMatch(stderr, /^0 +\d+\.\d+ +\d+\.\d+$/m);
+  assertMatch(stderr, /^ +port 0x80-0x80 +300 +\d+\.\d+$/m);
+  assertMatch(stderr, /^0 +(\d+\.\d+ +){3}\d+\.\d+$/m);
+});
+
+testWith(
+  [KVM],
+  "--trace writes the last requests as Chrome trace events, on the vCPU's line and on the server's",
+  async () => {
+    const path = await Deno.makeTempFile({ prefix: "xenolith-test-", suffix: ".json" });
+    try {
+      const finished = await finish("run", ["--trace", path, "--cmdline", "count=300 port=0x80", "guests/exits.img"]);
+      assertEquals({ status: finished.status, stderr: finished.stderr }, { status: 0, stderr: "" });
+      const { traceEvents } = JSON.parse(await Deno.readTextFile(path)) as { traceEvents: TraceEvent[] };
+      const writes = traceEvents.filter(({ ph, name }) => ph === "X" && name === "PIO write 0x80");
+      assertEquals(writes.length, 300);
+      assertEquals(writes[0].args, { server: 0, vcpu: 0, size: 1, end: "answered" });
+      const times = writes.map(({ ts }) => ts!);
+      assert(times.every((ts, index) => index === 0 || ts > times[index - 1]), "in the order of the guest");
+      assert(writes.every(({ dur }) => dur! > 0 && dur! < 10e6), "microseconds");
+      const names = traceEvents.filter(({ ph }) => ph === "M").map(({ args }) => args.name);
+      assertEquals(names, ["vCPUs", "ioreq servers", "vCPU 0", "ioreq server 0"]);
+      assertEquals(["b", "e"].map((ph) => traceEvents.filter((event) => event.ph === ph).length), [
+        traceEvents.filter(({ ph }) => ph === "X").length,
+        traceEvents.filter(({ ph }) => ph === "X").length,
+      ]);
+    } finally {
+      await Deno.remove(path);
+    }
+  },
+);
+
+testWith([KVM], "--stats tells time halted from time in the guest", async () => {
+  const { report } = await withReport(["--timeout", "1", "guests/hang.img"]);
+  const [vcpu] = report.vcpus as Record<string, number>[];
+  assert(vcpu.halted_ms > 500 && vcpu.guest_ms < 500, JSON.stringify(vcpu));
 });
 
 testWith([KVM], "a report that cannot be written is one line and status 64, and the console is complete", async () => {

@@ -15,6 +15,7 @@ for (
     [["--cmdline=status=63", "guests/exit.img"], 63, "exit: status 63\n"],
     [["--cmdline", "--status=1 status=2", "guests/exit.img"], 2, "exit: status 2\n"],
     [["--memory", "2M", "--vcpus", "2", "--carrier", "worker", "--", "guests/hello.img"], 0, HELLO],
+    [["--vcpus", "2", "--carrier", "native", "guests/hello.img"], 0, HELLO],
     [["guests/hello.img", "guests/null.img", "guests/hello.img"], 0, HELLO + HELLO],
     [["guests/null.img", "guests/exit.img", "guests/null.img"], 7, "exit: status 7\n"],
   ] as const

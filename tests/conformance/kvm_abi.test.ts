@@ -42,6 +42,9 @@ const TABLES: Record<string, Rule> = {
   MSI: offset("kvm_msi"),
   TRANSLATION: offset("kvm_translation"),
   ENABLE_CAP: offset("kvm_enable_cap"),
+  IOEVENTFD: offset("kvm_ioeventfd"),
+  STATS_HEADER: offset("kvm_stats_header"),
+  STATS_DESCRIPTOR: offset("kvm_stats_desc"),
 };
 
 /** The C side of each exported number. */
@@ -54,6 +57,7 @@ const NUMBERS: Record<string, string> = {
   CHIP_PIC_SLAVE: "KVM_IRQCHIP_PIC_SLAVE",
   CHIP_IOAPIC: "KVM_IRQCHIP_IOAPIC",
   PIT_SPEAKER_DUMMY: "KVM_PIT_SPEAKER_DUMMY",
+  IOEVENTFD_PIO: "KVM_IOEVENTFD_FLAG_PIO",
   X2APIC_API_USE_32BIT_IDS: "KVM_X2APIC_API_USE_32BIT_IDS",
   X2APIC_API_DISABLE_BROADCAST_QUIRK: "KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK",
 };

@@ -55,8 +55,21 @@ export class FakeDescriptors implements DescriptorCalls {
   }
 }
 
+function notHere(): never {
+  throw new Error("no device of the platform has memory, or knows PCI");
+}
+
 /** One generation of a device model's host. What outlives it is in the {@linkcode FakeMachine}. */
 class FakeHost implements DeviceModelHost {
+  readonly vcpus = 1;
+  readonly memory = { read: notHere, write: notHere, contains: () => false };
+  readonly mapMemory = notHere;
+  readonly mapPci = notHere;
+  readonly unmapPorts = notHere;
+  readonly unmapMemory = notHere;
+  readonly setPciIntxLevel = notHere;
+  readonly injectMsi = notHere;
+  readonly onInvalidate = notHere;
   readonly ranges: { first: number; count: number; handler: RangeHandler }[] = [];
   readonly watches: Watch[] = [];
   readonly sleepers: (() => void)[] = [];
@@ -71,10 +84,6 @@ class FakeHost implements DeviceModelHost {
       assertEquals(disjoint, true, `port 0x${first.toString(16)} is claimed twice`);
     }
     this.ranges.push({ first, count, handler });
-  }
-
-  mapMemory(): void {
-    throw new Error("no device of the platform has memory");
   }
 
   setIrqLevel(gsi: number, level: boolean): void {

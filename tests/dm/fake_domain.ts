@@ -3,12 +3,13 @@
 import { assertEquals } from "@std/assert";
 import type { RangeHandler, ShutdownReason } from "../../src/dm/host.ts";
 import { DeviceModelRuntime } from "../../src/dm/runtime.ts";
-import { DIR_READ, DIR_WRITE, STATE, TYPE } from "../../src/ioreq/abi.ts";
+import type { Attachment } from "../../src/dm/attachment.ts";
+import { BUFIOREQ, DIR_READ, DIR_WRITE, STATE, TYPE } from "../../src/ioreq/abi.ts";
+import { vcpuPort } from "../../src/ioreq/notification.ts";
 import { SERVER_TABLE_BYTES, ServerTable } from "../../src/ioreq/server_table.ts";
-import { eventDescriptor } from "../../src/linux/event_descriptor.ts";
+import { ServerView } from "../../src/ioreq/server_view.ts";
 import { Mapping } from "../../src/linux/mapping.ts";
-
-const STATE_BYTES = 256;
+import { BareServers } from "../ioreq/bare_server.ts";
 
 /** One access: a read when no value is given. */
 export interface Request {
@@ -22,36 +23,47 @@ export interface Request {
 export class FakeDomain implements Disposable {
   readonly #stack = new DisposableStack();
   readonly #table = this.#stack.use(Mapping.anonymous(Math.ceil(SERVER_TABLE_BYTES / 4096) * 4096, "server table"));
-  readonly #page = this.#stack.use(Mapping.anonymous(4096, "ioreq page"));
-  readonly #state = new ArrayBuffer(STATE_BYTES + 16);
-  readonly doorbell = this.#stack.use(eventDescriptor("device model"));
   readonly servers = new ServerTable(this.#table.address);
-  readonly server = this.servers.server(3);
-  readonly page;
+  readonly #bare = this.#stack.use(new BareServers(this.servers));
+  readonly server = this.#bare.create(3, 128, BUFIOREQ.ATOMIC);
+  readonly view = new ServerView(this.server);
+  readonly page = this.view.slots!;
   runtime: DeviceModelRuntime;
   readonly lines: [gsi: number, level: boolean][] = [];
   readonly shutdowns: ShutdownReason[] = [];
+  /** What else was asked of the domain. */
+  readonly asked: unknown[][] = [];
   /** Called when a request was answered. */
   answered: (vcpu: number) => void = () => {};
 
   constructor() {
-    this.servers.change(() => this.server.create(this.#page.address, this.doorbell.number, 128));
-    this.page = this.server.page();
     this.runtime = this.attach();
   }
 
   /** Another generation of the device model's runtime over the same state. */
   attach(): DeviceModelRuntime {
-    return this.runtime = new DeviceModelRuntime(
-      this.servers,
-      this.server,
-      new DataView(this.#state, 8, STATE_BYTES),
-      {
-        setIrqLevel: (gsi, level) => this.lines.push([gsi, level]),
-        shutdown: (reason) => this.shutdowns.push(reason),
-        notify: (vcpu) => this.answered(vcpu),
-      },
-    );
+    const { slots, ring, area } = this.view, { server, servers } = this;
+    const attachment: Attachment = {
+      server: server.id,
+      slots: slots!,
+      ring,
+      area: area!,
+      memory: { read: () => {}, write: () => {}, contains: () => false },
+      mapRange: (type, first, last) => servers.change(() => server.ranges[type].add(first, last)),
+      unmapRange: (type, first, last) => servers.change(() => server.ranges[type].remove(first, last)),
+      bufferRange: (type, first, last) => servers.change(() => server.bufferedRanges[type].cover(first, last)),
+      setIrqLevel: (gsi, level) => this.lines.push([gsi, level]),
+      setPciIntxLevel: (...pin) => this.asked.push(["intx", ...pin]),
+      injectMsi: (...message) => this.asked.push(["msi", ...message]),
+      shutdown: (reason) => this.shutdowns.push(reason),
+      notify: (vcpu) => this.answered(vcpu),
+    };
+    return this.runtime = new DeviceModelRuntime(attachment);
+  }
+
+  /** Tells the device model to leave. */
+  release(): void {
+    this.view.area!.release();
   }
 
   /** Puts a request into its slot and sends the event, as VcpuMachine does. */
@@ -60,7 +72,7 @@ export class FakeDomain implements Disposable {
     this.page.fill(vcpu, kind, address >>> 0, Math.floor(address / 2 ** 32), size);
     this.page.setData(vcpu, Number((value ?? 0n) & 0xffff_ffffn), Number((value ?? 0n) >> 32n));
     this.page.publish(vcpu, STATE.READY, value === undefined ? DIR_READ : DIR_WRITE);
-    this.server.eventChannels().send(vcpu);
+    this.view.area!.channels.send(vcpuPort(vcpu));
   }
 
   /** Serves the requests one after the other, then releases the server. @returns the data of each slot afterwards */
@@ -71,10 +83,10 @@ export class FakeDomain implements Disposable {
       assertEquals(this.page.state(vcpu), STATE.IORESP_READY, "the vCPU was woken before the answer was there");
       this.page.setState(vcpu, STATE.NONE);
       answers.push(BigInt(this.page.dataLow(vcpu)) | (BigInt(this.page.dataHigh(vcpu)) << 32n));
-      if (next === requests.length) this.server.release();
+      if (next === requests.length) this.release();
       else this.send(requests[next++]);
     };
-    if (requests.length === 0) this.server.release();
+    if (requests.length === 0) this.release();
     else this.send(requests[next++]);
     this.runtime.serve();
     return answers;

@@ -1,3 +1,4 @@
+import { DEVICE_STATE_BYTES, vcpuPort } from "../../src/ioreq/notification.ts";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { loadModel } from "../../src/dm/model.ts";
 import { RANGE, STATE } from "../../src/ioreq/abi.ts";
@@ -108,7 +109,7 @@ Deno.test("every vCPU's request is answered in its own slot", () => {
   const woken: number[] = [];
   domain.answered = (vcpu) => {
     assertEquals([domain.page.state(vcpu), domain.page.dataLow(vcpu)], [STATE.IORESP_READY, 0x10 + vcpu & 0xff]);
-    if (woken.push(vcpu) === vcpus.length) domain.server.release();
+    if (woken.push(vcpu) === vcpus.length) domain.release();
   };
   for (const vcpu of vcpus) domain.send({ ...inb(0x100 + vcpu), vcpu });
   domain.runtime.serve();
@@ -119,7 +120,7 @@ Deno.test("a slot is INPROCESS while its handler works, and an event without a r
   using domain = new FakeDomain();
   const states: number[] = [];
   domain.runtime.mapPorts(0x60, 1, { read: () => states.push(domain.page.state(0)), write() {} });
-  domain.server.eventChannels().send(9);
+  domain.view.area!.channels.send(vcpuPort(9));
   domain.serve(inb(0x60));
   assertEquals([states, domain.page.state(9)], [[STATE.INPROCESS], STATE.NONE]);
 });
@@ -137,9 +138,9 @@ Deno.test("state() gives the same shared memory to the next generation that asks
 Deno.test("state() aligns every piece to 8 bytes and refuses more than there is", () => {
   using domain = new FakeDomain();
   const offsets = [1, 8, 9, 4].map((size) => domain.runtime.state(size).byteOffset);
-  assertEquals(offsets, [8, 16, 24, 40]);
-  assertThrows(() => domain.runtime.state(300), RangeError, "server 3 has no 300 bytes of device state left");
-  domain.runtime.state(256 - 40);
+  assertEquals(offsets.map((offset) => offset - offsets[0]), [0, 8, 16, 32]);
+  assertThrows(() => domain.runtime.state(70_000), RangeError, "server 3 has no 70000 bytes of device state left");
+  domain.runtime.state(DEVICE_STATE_BYTES - 40);
   assertThrows(() => domain.runtime.state(1), RangeError, "no 1 bytes");
 });
 
@@ -166,7 +167,7 @@ Deno.test("a watched descriptor is heard of while nobody asks for anything", () 
     interest: () => POLLIN,
     ready(happened) {
       events.push(happened);
-      domain.server.release();
+      domain.release();
     },
   });
   signalEvent(event.number);
@@ -185,7 +186,7 @@ Deno.test("a watch with interest 0 hears of hang-ups only, and one with -1 of no
       interest: () => interest,
       ready(events) {
         heard.push(`${name} ${events}`);
-        domain.server.release();
+        domain.release();
       },
     });
   }
@@ -205,7 +206,7 @@ Deno.test("watches are looked at even when requests never stop", () => {
     domain.page.setState(0, STATE.NONE);
     domain.send(inb(0x60));
   };
-  domain.runtime.watch({ descriptor: event.number, interest: () => POLLIN, ready: () => domain.server.release() });
+  domain.runtime.watch({ descriptor: event.number, interest: () => POLLIN, ready: () => domain.release() });
   signalEvent(event.number);
   domain.send(inb(0x60));
   domain.runtime.serve();
@@ -225,7 +226,7 @@ Deno.test("beforeSleep() is called before the model sleeps, and after the reques
   domain.runtime.mapPorts(0x60, 1, new Recorder("", log));
   domain.runtime.beforeSleep(() => {
     log.push("flush");
-    domain.server.release();
+    domain.release();
   });
   domain.answered = () => {};
   domain.send(inb(0x60));
@@ -252,7 +253,7 @@ Deno.test("waitFor() sleeps through requests until its descriptor has something,
     },
     write() {},
   });
-  domain.answered = (vcpu) => vcpu === 1 && domain.server.release();
+  domain.answered = (vcpu) => vcpu === 1 && domain.release();
   domain.send(inb(0x60));
   domain.runtime.serve();
   assertEquals(log, ["read 0", "waited", "read 1"]);
@@ -261,7 +262,7 @@ Deno.test("waitFor() sleeps through requests until its descriptor has something,
 Deno.test("waitFor() gives up when the domain stops", () => {
   using domain = new FakeDomain();
   using event = eventDescriptor("waited for");
-  domain.server.release();
+  domain.release();
   assertEquals(domain.runtime.waitFor(event.number, POLLIN), false);
 });
 
@@ -284,7 +285,7 @@ Deno.test("beforeStop() comes once, after the last request is answered", () => {
   domain.answered = (vcpu) => log.push(`answered ${vcpu}`);
   domain.send(inb(0x60));
   domain.send({ ...inb(0x60), vcpu: 2 });
-  domain.server.release();
+  domain.release();
   domain.runtime.serve();
   assertEquals(log, ["r1@0", "answered 0", "r1@0", "answered 2", "stop"]);
 });

@@ -3,10 +3,14 @@
 import { assert, assertEquals } from "@std/assert";
 import { ControlBlock, controlBlockBytes } from "../../src/domain/control_block.ts";
 import { NEXT, type Next, VcpuMachine } from "../../src/domain/vcpu_machine.ts";
-import { RANGE, STATE, TYPE } from "../../src/ioreq/abi.ts";
+import { traceBytes } from "../../src/domain/trace.ts";
+import { BUFIOREQ, type Bufioreq, RANGE, STATE, TYPE } from "../../src/ioreq/abi.ts";
+import { vcpuPort } from "../../src/ioreq/notification.ts";
+import { ServerView } from "../../src/ioreq/server_view.ts";
+import type { IoreqSlots } from "../../src/ioreq/slots.ts";
 import { EXIT, RUN_PAGE } from "../../src/kvm/abi.ts";
-import { eventDescriptor } from "../../src/linux/event_descriptor.ts";
 import { Mapping } from "../../src/linux/mapping.ts";
+import { BareServers } from "../ioreq/bare_server.ts";
 
 const PAGE = 4096, RUN_BYTES = 3 * PAGE;
 /** Where KVM puts a port's data: behind the structure. */
@@ -46,23 +50,23 @@ export class BareVcpu implements Disposable {
   readonly runBytes = new Uint8Array(this.#run.buffer);
   readonly runView = new DataView(this.#run.buffer);
   readonly #servers: number[] = [];
+  readonly #bare: BareServers;
 
   constructor(readonly id = 0, vcpus = 1) {
     this.#block = this.#stack.use(Mapping.anonymous(controlBlockBytes(vcpus), "control block"));
     this.control = new ControlBlock(this.#block.address, vcpus);
+    const traces = this.#stack.use(Mapping.anonymous(traceBytes(vcpus), "trace rings"));
+    this.control.setMemory(0n, 0n, traces.address);
+    this.#bare = this.#stack.use(new BareServers(this.control.servers));
     this.record = this.control.vcpu(id);
-    const doorbell = this.#stack.use(eventDescriptor("vCPU"));
-    this.record.create(-1, this.#run.address, RUN_BYTES, doorbell.number); // no vCPU: KVM answers nothing
+    this.record.create(-1, this.#run.address, RUN_BYTES); // no vCPU: KVM answers nothing
     this.machine = new VcpuMachine(this.control, this.record);
   }
 
   /** Attaches a server that claims something. */
-  server(id: number, claims: Claims): this {
-    const page = this.#stack.use(Mapping.anonymous(PAGE, "ioreq page"));
-    const doorbell = this.#stack.use(eventDescriptor("device model"));
-    const server = this.control.servers.server(id);
+  server(id: number, claims: Claims, bufioreq: Bufioreq = BUFIOREQ.OFF): this {
+    const server = this.#bare.create(id, this.control.vcpus, bufioreq);
     this.control.servers.change(() => {
-      server.create(page.address, doorbell.number, this.control.vcpus);
       for (const [kind, ranges] of Object.entries(claims)) {
         for (const [first, last] of ranges) server.ranges[RANGE[kind as keyof typeof RANGE]].add(first, last);
       }
@@ -72,8 +76,13 @@ export class BareVcpu implements Disposable {
     return this;
   }
 
-  page(server: number) {
-    return this.control.servers.server(server).page();
+  /** What a device model sees of a server. */
+  view(server: number): ServerView {
+    return new ServerView(this.control.servers.server(server));
+  }
+
+  page(server: number): IoreqSlots {
+    return this.view(server).slots!;
   }
 
   /** KVM_RUN comes back with this access. */
@@ -124,8 +133,8 @@ export class BareVcpu implements Disposable {
     const [server] = ready, page = this.page(server), vcpu = this.id;
     assertEquals(page.state(vcpu), STATE.READY);
     const ports: number[] = [];
-    this.control.servers.server(server).eventChannels().drain((port) => ports.push(port));
-    assertEquals(ports, [vcpu], "the event of the request");
+    this.view(server).area!.channels.drain((port) => ports.push(port));
+    assertEquals(ports, [vcpuPort(vcpu)], "the event of the request");
     const type = (Object.keys(TYPE) as (keyof typeof TYPE)[]).find((name) => TYPE[name] === page.type(vcpu))!;
     const seen = { server, type, address: page.address(vcpu), size: page.size(vcpu) };
     const data = BigInt(page.dataLow(vcpu)) | (BigInt(page.dataHigh(vcpu)) << 32n);

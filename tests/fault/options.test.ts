@@ -35,7 +35,7 @@ const REFUSED: readonly (readonly [args: readonly string[], line: RegExp])[] = [
     [["--memory", size, IMAGE], new RegExp(`^xenolith: memory ${size}: a machine has at most 512G$`)] as const
   ),
   [["--memory", "67108865", IMAGE], /^xenolith: memory 67108865: not a multiple of 4K$/],
-  ...["0", "129", "999999999"].map((vcpus) =>
+  ...["0", "1025", "999999999"].map((vcpus) =>
     [["--vcpus", vcpus, IMAGE], new RegExp(`^xenolith: vcpus ${vcpus}: not a whole number from 1 to \\d+$`)] as const
   ),
   ...["-1", "1.5", "two", "1e1", "0x2", "9999999999", " 1"].map((vcpus) =>
@@ -45,6 +45,35 @@ const REFUSED: readonly (readonly [args: readonly string[], line: RegExp])[] = [
     [["--timeout", timeout, IMAGE], new RegExp(`^xenolith: timeout ${timeout}: not a number of seconds`)] as const
   ),
   [["--carrier", "pigeon", IMAGE], /^xenolith: carrier pigeon: not one of auto, /],
+  [["--device-model", "", IMAGE], /^xenolith: --device-model needs a value$/],
+  [["--device-model", ",memory=all", IMAGE], /^xenolith: --device-model needs a value$/],
+  ...["", "some", "0x1000", "0x1000-", "-0x1000", "0x1000-0x1fff+", "0x1000-0x1fff,0x3000-0x3fff", "4k-8k"].map((
+    grant,
+  ) =>
+    [
+      ["--device-model", `x.sock,memory=${grant}`, IMAGE],
+      /^xenolith: memory=.*: not all, none, or ranges such as 0x1000-0x1fff$/,
+    ] as const
+  ),
+  ...["0x1000-0x1ffe", "0x1001-0x1fff", "0x2000-0x1fff", "4096-8192"].map((grant) =>
+    [
+      ["--device-model", `x.sock,memory=${grant}`, IMAGE],
+      /^xenolith: memory 0x.*-0x.*: not whole pages of 4096/,
+    ] as const
+  ),
+  ...["0xa0000-0xa0fff", "0x4000000-0x4000fff", "0x3fff000-0x4000fff", "0x9f000-0xa0fff"].map((grant) =>
+    [
+      ["--device-model", `x.sock,memory=${grant}`, IMAGE],
+      /^xenolith: memory 0x.*: the guest has no memory there, or not in all of it$/,
+    ] as const
+  ),
+  [
+    ["--device-model", "x.sock", "--device-model=x.sock", IMAGE],
+    /^xenolith: device model x\.sock: two cannot have one/,
+  ],
+  [Array(8).fill("--device-model=x").concat(IMAGE), /^xenolith: 8 device models: at most 7 beside the platform model$/],
+  [["--device-model-timeout", "0", IMAGE], /^xenolith: device-model-timeout 0: not a number of seconds/],
+  [["--hold=yes", IMAGE], /^xenolith: --hold=yes: takes no value$/],
   [["--", "--memory"], /^xenolith: image --memory: no such file$/],
 ];
 
@@ -58,7 +87,7 @@ for (const [args, line] of REFUSED) {
 
 testWith([], "no command, or one that there is not, is refused", async () => {
   for (
-    const [word, line] of [["", /^xenolith: no command: run or doctor$/], ["walk", /unknown command walk/]] as const
+    const [word, line] of [["", /^xenolith: no command: run, doctor or dm$/], ["walk", /unknown command walk/]] as const
   ) {
     const args = [
       "run",

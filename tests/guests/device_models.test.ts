@@ -13,7 +13,7 @@ testWith([KVM], "a device model answers a port, and gets its configuration", asy
   await using vm = await boot(PORT_510, { ...UNHURRIED, deviceModels: [model] });
   assertEquals((await vm.exited).status, 42);
   assertEquals(vm.console.text, "*");
-  assertEquals(vm.statistics.servers.find(({ id }) => id === 1), { id: 1, requests: 1 });
+  assertEquals(vm.statistics.servers.find(({ id }) => id === 1)?.requests, 1);
 });
 
 testWith([KVM], "without the device model nobody answers", async () => {

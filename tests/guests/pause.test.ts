@@ -7,10 +7,13 @@ import { KVM, testWith } from "../support/capabilities.ts";
 const UNHURRIED = { timeoutMs: 60_000 };
 const COUNT = 20_000;
 
+const CARRIERS = ["worker", "native"] as const;
+type Carrier = (typeof CARRIERS)[number];
+
 /** A guest that writes `COUNT` bytes to a device model that counts them. */
-function writer(): Promise<TestMachine> {
+function writer(carrier: Carrier): Promise<TestMachine> {
   const model = { module: "tests/support/models/tally.ts", configuration: { port: 0x500, value: 0x5a } };
-  return boot("guests/exits.img", { ...UNHURRIED, deviceModels: [model], cmdline: `count=${COUNT}` });
+  return boot("guests/exits.img", { ...UNHURRIED, carrier, deviceModels: [model], cmdline: `count=${COUNT}` });
 }
 
 /** Does `step` again and again, one turn of the event loop apart, until the guest has ended. */
@@ -32,41 +35,44 @@ async function assertNothingLost(vm: TestMachine): Promise<void> {
   assertEquals(vm.statistics.ports.find(({ port }) => port === 0x500)?.exits, COUNT);
 }
 
-testWith([KVM], "a guest that is kicked while it writes loses no write and repeats none", async () => {
-  await using vm = await writer();
-  const kicks = await meanwhile(vm, () => vm.kick());
-  await assertNothingLost(vm);
-  assertEquals(kicks > 20, true, `only ${kicks} kicks`);
-});
-
-testWith([KVM], "a guest that is paused and resumed while it writes loses no write and repeats none", async () => {
-  await using vm = await writer();
-  const pauses = await meanwhile(vm, async () => {
-    await vm.pause();
-    vm.resume();
+for (const carrier of CARRIERS) {
+  testWith([KVM], `a guest that is kicked while it writes loses no write and repeats none (${carrier})`, async () => {
+    await using vm = await writer(carrier);
+    const kicks = await meanwhile(vm, () => vm.kick());
+    await assertNothingLost(vm);
+    assertEquals(kicks > 20, true, `only ${kicks} kicks`);
   });
-  await assertNothingLost(vm);
-  assertEquals(pauses > 10, true, `only ${pauses} pauses`);
-});
 
-testWith([KVM], "while a guest is paused it makes no exits, and it goes on where it was", async () => {
-  await using vm = await writer();
-  await vm.console.expect("times\n");
-  await vm.pause();
-  const before = vm.statistics.exits;
-  await using other = await boot("guests/timer.img", UNHURRIED); // time that passes: 40 ticks of its clocks
-  assertEquals((await other.exited).status, 0);
-  assertEquals(vm.statistics.exits, before);
-  vm.resume();
-  await assertNothingLost(vm);
-});
-
-for (const cmdline of ["", "spin"]) {
   testWith(
     [KVM],
-    `a guest that ${cmdline === "" ? "is halted" : "spins"} can be paused, kicked and stopped`,
+    `a guest that is paused and resumed while it writes loses and repeats none (${carrier})`,
     async () => {
-      await using vm = await boot("guests/hang.img", { ...UNHURRIED, cmdline });
+      await using vm = await writer(carrier);
+      const pauses = await meanwhile(vm, async () => {
+        await vm.pause();
+        vm.resume();
+      });
+      await assertNothingLost(vm);
+      assertEquals(pauses > 10, true, `only ${pauses} pauses`);
+    },
+  );
+
+  testWith([KVM], `while a guest is paused it makes no exits, and it goes on where it was (${carrier})`, async () => {
+    await using vm = await writer(carrier);
+    await vm.console.expect("times\n");
+    await vm.pause();
+    const before = vm.statistics.exits;
+    await using other = await boot("guests/timer.img", UNHURRIED); // time that passes: 40 ticks of its clocks
+    assertEquals((await other.exited).status, 0);
+    assertEquals(vm.statistics.exits, before);
+    vm.resume();
+    await assertNothingLost(vm);
+  });
+
+  for (const cmdline of ["", "spin"]) {
+    const how = cmdline === "" ? "is halted" : "spins";
+    testWith([KVM], `a guest that ${how} can be paused, kicked and stopped (${carrier})`, async () => {
+      await using vm = await boot("guests/hang.img", { ...UNHURRIED, carrier, cmdline });
       await vm.console.expect("hang: ");
       await vm.pause();
       vm.kick();
@@ -77,19 +83,19 @@ for (const cmdline of ["", "spin"]) {
       await vm.pause();
       await vm[Symbol.asyncDispose]();
       assertEquals(await vm.exited, { status: 0, reason: "stopped from outside" });
-    },
-  );
-}
+    });
+  }
 
-testWith([KVM], "several vCPUs are paused together", async () => {
-  await using vm = await boot("guests/smp.img", { ...UNHURRIED, vcpus: 4 });
-  const pauses = await meanwhile(vm, async () => {
-    await vm.pause();
-    const before = vm.statistics.exits.IO; // not INTR: the guest may have ended, which kicks the others
-    await new Promise((resolve) => setTimeout(resolve, 0));
-    assertEquals(vm.statistics.exits.IO, before);
-    vm.resume();
+  testWith([KVM], `several vCPUs are paused together (${carrier})`, async () => {
+    await using vm = await boot("guests/smp.img", { ...UNHURRIED, carrier, vcpus: carrier === "native" ? 16 : 4 });
+    const pauses = await meanwhile(vm, async () => {
+      await vm.pause();
+      const before = vm.statistics.exits.IO; // not INTR: the guest may have ended, which kicks the others
+      await new Promise((resolve) => setTimeout(resolve, 0));
+      assertEquals(vm.statistics.exits.IO, before);
+      vm.resume();
+    });
+    assertEquals((await vm.exited).status, 0, vm.console.text);
+    assertEquals(pauses > 0, true);
   });
-  assertEquals((await vm.exited).status, 0, vm.console.text);
-  assertEquals(pauses > 0, true);
-});
+}

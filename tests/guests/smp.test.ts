@@ -1,22 +1,33 @@
-/** smp: every vCPU comes up, whatever their number. */
+/** smp: every vCPU comes up, whatever their number, and whatever carries them. */
 
 import { assertEquals } from "@std/assert";
-import { boot } from "xenolith/testing";
+import { boot, type BootOptions } from "xenolith/testing";
 import { KVM, testWith } from "../support/capabilities.ts";
 
-for (const vcpus of [1, 2, 4, 8]) {
-  testWith([KVM], `smp: ${vcpus} vCPUs come up, each once`, async () => {
-    await using vm = await boot("guests/smp.img", { vcpus, timeoutMs: 60_000 });
-    assertEquals((await vm.exited).status, 0, vm.console.text);
-    const lines = vm.console.text.trimEnd().split("\n");
-    assertEquals(lines.at(-1), `all ${vcpus} vCPUs are up`);
-    const each = Array.from({ length: vcpus }, (_, vcpu) => `vCPU ${vcpu} of ${vcpus} up`);
-    assertEquals(lines.slice(0, -1).toSorted(), each.toSorted());
-  });
+/** 40: two dispatchers, where there are two processors. */
+const COUNTS: [carrier: NonNullable<BootOptions["carrier"]>, counts: number[]][] = [
+  ["worker", [1, 2, 4, 8]],
+  ["native", [1, 2, 4, 8, 40]],
+  ["auto", [9]],
+];
+
+for (const [carrier, counts] of COUNTS) {
+  for (const vcpus of counts) {
+    testWith([KVM], `smp (${carrier}): ${vcpus} vCPUs come up, each once`, async () => {
+      await using vm = await boot("guests/smp.img", { vcpus, carrier, timeoutMs: 60_000 });
+      assertEquals((await vm.exited).status, 0, vm.console.text);
+      const lines = vm.console.text.trimEnd().split("\n");
+      assertEquals(lines.at(-1), `all ${vcpus} vCPUs are up`);
+      const each = Array.from({ length: vcpus }, (_, vcpu) => `vCPU ${vcpu} of ${vcpus} up`);
+      assertEquals(lines.slice(0, -1).toSorted(), each.toSorted());
+    });
+  }
 }
 
-testWith([KVM], "a crash on one of several vCPUs ends them all", async () => {
-  await using vm = await boot("guests/triplefault.img", { vcpus: 4, timeoutMs: 60_000 });
-  const { status, vcpu } = await vm.exited;
-  assertEquals({ status, vcpu }, { status: 125, vcpu: 0 });
-});
+for (const carrier of ["worker", "native"] as const) {
+  testWith([KVM], `a crash on one of several vCPUs ends them all (${carrier})`, async () => {
+    await using vm = await boot("guests/triplefault.img", { vcpus: 4, carrier, timeoutMs: 60_000 });
+    const { status, vcpu, rip } = await vm.exited;
+    assertEquals({ status, vcpu, rip: rip !== undefined }, { status: 125, vcpu: 0, rip: true });
+  });
+}

@@ -5,14 +5,16 @@ import fc from "fast-check";
 import { EEXIST, EINVAL, ENOENT, ENOMEM } from "../../src/linux/errno.ts";
 import { MAX_RANGES } from "../../src/ioreq/abi.ts";
 import { DmOpError } from "../../src/ioreq/dm_op_error.ts";
-import { RangeSet } from "../../src/ioreq/range_set.ts";
+import { RANGE_SET_BYTES, RangeSet } from "../../src/ioreq/range_set.ts";
 
 const RUNS = Number(Deno.env.get("XENOLITH_PROPERTY_RUNS") ?? 1000);
 
+const BESIDE = 32;
+
 /** A set somewhere in the midst of memory, so that writing beside it shows. */
-function rangeSet(): { set: RangeSet; counts: Int32Array; bounds: Float64Array } {
-  const counts = new Int32Array(3), bounds = new Float64Array(2 * MAX_RANGES + 8);
-  return { set: new RangeSet(counts, 1, bounds, 4), counts, bounds };
+function rangeSet(): { set: RangeSet; counts: Int32Array; memory: Uint8Array } {
+  const counts = new Int32Array(3), memory = new Uint8Array(BESIDE + RANGE_SET_BYTES + BESIDE);
+  return { set: new RangeSet(counts, 1, memory.buffer, BESIDE), counts, memory };
 }
 
 type Range = [first: number, last: number];
@@ -114,7 +116,7 @@ Deno.test("RangeSet.contains() wants the whole access in one range", () => {
 });
 
 Deno.test(`RangeSet takes ${MAX_RANGES} disjoint ranges, counted after merging, and no more`, () => {
-  const { set, counts, bounds } = rangeSet();
+  const { set, counts, memory } = rangeSet();
   for (let index = 0; index < MAX_RANGES; index++) set.add(index * 10, index * 10 + 4);
   const full = set.list();
   assertEquals(assertThrows(() => set.add(9000, 9001), DmOpError).errno, ENOMEM);
@@ -126,7 +128,7 @@ Deno.test(`RangeSet takes ${MAX_RANGES} disjoint ranges, counted after merging, 
   assertEquals(set.length, MAX_RANGES);
   set.remove(0, 14);
   assertEquals(set.length, MAX_RANGES - 1);
-  const beside = [counts[0], counts[2], ...bounds.subarray(0, 4), ...bounds.subarray(4 + 2 * MAX_RANGES)];
+  const beside = [counts[0], counts[2], ...memory.subarray(0, BESIDE), ...memory.subarray(-BESIDE)];
   assertEquals(beside.every((value) => value === 0), true, "it wrote beside its memory");
 });
 
@@ -135,6 +137,41 @@ Deno.test("a DmOpError says Xen's operation, the range and the error's name in o
   const message = (body: () => void) => assertThrows(body, DmOpError).message;
   assertEquals(message(() => set.add(2, 1)), "map_io_range_to_ioreq_server: [0x2, 0x1]: EINVAL");
   assertEquals(message(() => set.remove(0x10, 0x1f)), "unmap_io_range_from_ioreq_server: [0x10, 0x1f]: ENOENT");
+});
+
+Deno.test("cover() adds what is missing, whatever is there", () => {
+  const { set } = rangeSet();
+  for (const [first, last] of [[10, 19], [30, 39], [50, 59]]) set.cover(first, last);
+  set.cover(12, 15);
+  assertEquals(set.list(), [[10, 19], [30, 39], [50, 59]]);
+  set.cover(15, 35);
+  assertEquals(set.list(), [[10, 39], [50, 59]]);
+  set.cover(40, 44);
+  set.cover(0, 99);
+  assertEquals(set.list(), [[0, 99]]);
+  assertEquals(assertThrows(() => set.cover(2, 1), DmOpError).errno, EINVAL);
+});
+
+Deno.test("a range's tally goes with it: to what it is merged into, and to the lower piece of what is cut", () => {
+  const { set } = rangeSet();
+  const tallies = () => set.tallies().map(({ first, last, requests, ticks }) => [first, last, requests, ticks]);
+  set.add(10, 19);
+  set.tally(12, 5);
+  set.tally(19, 2 ** 33 + 7);
+  set.tally(20, 1000); // nobody's by now
+  assertEquals(tallies(), [[10, 19, 2, 2 ** 33 + 12]]);
+  set.add(30, 39);
+  set.tally(30, 2 ** 32 - 1);
+  set.tally(30, 2 ** 32 - 1);
+  assertEquals(tallies(), [[10, 19, 2, 2 ** 33 + 12], [30, 39, 2, 2 ** 33 - 2]]);
+  set.add(20, 29);
+  assertEquals(tallies(), [[10, 39, 4, 2 ** 34 + 10]]);
+  set.remove(10, 14);
+  assertEquals(tallies(), [[15, 39, 4, 2 ** 34 + 10]]);
+  set.remove(20, 25);
+  assertEquals(tallies(), [[15, 19, 4, 2 ** 34 + 10], [26, 39, 0, 0]]);
+  set.remove(15, 19);
+  assertEquals(tallies(), [[26, 39, 0, 0]]);
 });
 
 /** The points that are in, one by one; adjacent points are one range. */

@@ -1,9 +1,10 @@
-import { assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import { MAX_SERVERS, RANGE, STATE } from "../../src/ioreq/abi.ts";
 import { SERVER_TABLE_BYTES, ServerTable } from "../../src/ioreq/server_table.ts";
-import { eventDescriptor } from "../../src/linux/event_descriptor.ts";
+import { ServerView } from "../../src/ioreq/server_view.ts";
 import { Mapping } from "../../src/linux/mapping.ts";
 import { spinUntil, Thread } from "../linux/threads.ts";
+import { BareServers } from "./bare_server.ts";
 import { FIRST, HOMES, LAST, MOVES, STOP } from "./select_threads.ts";
 
 const THREADS = new URL("./select_threads.ts", import.meta.url).href;
@@ -12,15 +13,13 @@ const THREADS = new URL("./select_threads.ts", import.meta.url).href;
 class Table implements Disposable {
   readonly #stack = new DisposableStack();
   readonly memory = this.#stack.use(Mapping.anonymous(Math.ceil(SERVER_TABLE_BYTES / 4096) * 4096, "server table"));
-  readonly page = this.#stack.use(Mapping.anonymous(4096, "ioreq page"));
-  readonly doorbell = this.#stack.use(eventDescriptor("device model"));
   readonly servers = new ServerTable(this.memory.address);
+  readonly bare = this.#stack.use(new BareServers(this.servers));
 
   /** Makes server `id` and claims its ranges of one type. */
   server(id: number, type: 0 | 1 | 2, ranges: [number, number][], enabled = true) {
-    const server = this.servers.server(id);
+    const server = this.bare.create(id);
     this.servers.change(() => {
-      server.create(this.page.address, this.doorbell.number, 4);
       for (const [first, last] of ranges) server.ranges[type].add(first, last);
       server.setEnabled(enabled);
     });
@@ -92,14 +91,15 @@ Deno.test("select() keeps the three types of ranges apart", () => {
 Deno.test("Server.create() begins anew: no ranges, disabled, nothing pending, not released, another attachment", () => {
   using table = new Table();
   const server = table.server(2, RANGE.PORT, [[1, 2]]);
-  server.eventChannels().send(3);
-  server.release();
-  const { attachment } = server;
-  assertEquals([server.exists, server.released, server.eventChannels().pending], [true, true, true]);
-  table.servers.change(() => server.create(table.page.address, table.doorbell.number, 40));
-  assertEquals([server.exists, server.released, server.eventChannels().pending], [true, false, false]);
+  const { area } = new ServerView(server), { attachment } = server;
+  area!.channels.send(3);
+  area!.release();
+  assertEquals([server.exists, area!.released, area!.channels.pending], [true, true, true]);
+  table.bare.create(2, 40);
+  const again = new ServerView(server).area!;
+  assertEquals([server.exists, again.released, again.channels.pending], [true, false, false]);
   assertEquals([server.vcpus, server.ranges[RANGE.PORT].length], [40, 0]);
-  assertEquals(server.attachment, attachment + 1);
+  assert(server.attachment > attachment);
   table.servers.change(() => server.ranges[RANGE.PORT].add(1, 2));
   assertEquals(table.servers.select(RANGE.PORT, 1, 1), -1, "not enabled yet");
 });
@@ -108,11 +108,12 @@ Deno.test("a second view of the table shows the same servers, pages and event ch
   using table = new Table();
   const one = table.server(7, RANGE.PORT, [[1, 2]]);
   const other = new ServerTable(table.memory.address).server(7);
-  one.page().publish(3, STATE.READY, 0);
-  one.eventChannels().send(3);
-  assertEquals(other.page().state(3), STATE.READY);
+  const here = new ServerView(one), there = new ServerView(other);
+  here.slots!.publish(3, STATE.READY, 0);
+  here.area!.channels.send(3);
+  assertEquals(there.slots!.state(3), STATE.READY);
   const ports: number[] = [];
-  other.eventChannels().drain((port) => ports.push(port));
+  there.area!.channels.drain((port) => ports.push(port));
   assertEquals([ports, other.vcpus, other.ranges[RANGE.PORT].list()], [[3], 4, [[1, 2]]]);
 });
 

@@ -1,12 +1,17 @@
 /** /dev/kvm itself, as far as it can be had. */
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { CAP } from "../../src/kvm/abi.ts";
+import { CAP, EXIT } from "../../src/kvm/abi.ts";
 import { Kvm, KvmUnavailable } from "../../src/kvm/kvm.ts";
 import { Registers } from "../../src/kvm/registers.ts";
 import { RunPage } from "../../src/kvm/run_page.ts";
+import type { Vcpu } from "../../src/kvm/vcpu.ts";
+import type { Vm } from "../../src/kvm/vm.ts";
+import * as calls from "../../src/linux/calls.ts";
 import { EINTR } from "../../src/linux/errno.ts";
-import { Mapping } from "../../src/linux/mapping.ts";
+import { eventDescriptor } from "../../src/linux/event_descriptor.ts";
+import { Mapping, pointerTo } from "../../src/linux/mapping.ts";
+import { POLLIN, PollSet } from "../../src/linux/poll.ts";
 import { installKick, kickThread } from "../../src/linux/signal.ts";
 import { KVM, testWith } from "../support/capabilities.ts";
 import { openDescriptors } from "../linux/process.ts";
@@ -42,27 +47,8 @@ testWith([KVM], "a kick takes a vCPU out of the guest with EINTR, also if it com
   using kvm = Kvm.open();
   using vm = kvm.createVm();
   using memory = Mapping.anonymous(PAGE, "guest memory");
-  new Uint8Array(memory.buffer).set([0xfe, 0x07, 0xeb, 0xfc]); // incb (%bx); jmp to it
-  vm.setMemoryRegion(0, 0x1000, PAGE, memory.address);
-  using vcpu = vm.createVcpu(0);
-  const special = vcpu.specialRegisters();
-  const code = {
-    selector: 0,
-    base: 0x1000,
-    limit: 0xffff,
-    type: 11,
-    codeOrData: true,
-    db: false,
-    long: false,
-    granularity: false,
-  };
-  special.setSegment("cs", code);
-  special.setSegment("ds", { ...code, type: 3 });
-  vcpu.setSpecialRegisters(special);
-  const registers = new Registers();
-  registers.set("rflags", 2n);
-  registers.set("rbx", 0x100n);
-  vcpu.setRegisters(registers);
+  const code = [0xfe, 0x07, 0xeb, 0xfc]; // incb (%bx); jmp to it
+  using vcpu = createVcpuAt(vm, memory, code, { rbx: 0x100n });
   const counter = new Uint8Array(memory.buffer), run = new RunPage(vcpu.runPage.buffer);
   using shared = Mapping.anonymous(PAGE, "thread id");
   const thread = new Int32Array(shared.buffer);
@@ -85,3 +71,50 @@ testWith([KVM], "a kick takes a vCPU out of the guest with EINTR, also if it com
     assertEquals(await carrier.result, -EINTR);
   }
 });
+
+testWith([KVM], "Vm.ioEventDescriptor() has the guest's writes signal an eventfd, and no others", () => {
+  using kvm = Kvm.open();
+  using vm = kvm.createVm();
+  using memory = Mapping.anonymous(PAGE, "guest memory");
+  const code = [0xee, 0xee, 0xee, 0xec, 0xef]; // three times out %al, (%dx); in (%dx), %al; out %ax, (%dx)
+  using vcpu = createVcpuAt(vm, memory, code, { rdx: 0x500n });
+  using event = eventDescriptor("eventfd of port 0x500");
+  vm.ioEventDescriptor("port", 0x500, 1, event.number);
+  using ticks = Mapping.anonymous(PAGE, "clock");
+  const run = new RunPage(vcpu.runPage.buffer), clock = pointerTo(ticks.address);
+  const exits = [0, 1].map(() => {
+    assertEquals(calls.run(vcpu.descriptor.number, clock), 0);
+    return { reason: run.reason, port: run.ioPort, write: run.ioIsOut, size: run.ioSize };
+  });
+  const access = { reason: EXIT.IO, port: 0x500 }, count = new BigUint64Array(1), poll = new PollSet(1);
+  assertEquals(exits, [{ ...access, write: false, size: 1 }, { ...access, write: true, size: 2 }]);
+  poll.add(event.number, POLLIN);
+  assertEquals(poll.look(), 1);
+  calls.read(event.number, count, 8n);
+  assertEquals(count[0], 3n);
+});
+
+/** A vCPU that runs `code` in real mode; `memory` is its only page, and lies under all of its segments. */
+function createVcpuAt(vm: Vm, memory: Mapping, code: number[], values: Partial<Record<"rbx" | "rdx", bigint>>): Vcpu {
+  new Uint8Array(memory.buffer).set(code);
+  vm.setMemoryRegion(0, 0x1000, PAGE, memory.address);
+  const vcpu = vm.createVcpu(0), special = vcpu.specialRegisters();
+  const segment = {
+    selector: 0,
+    base: 0x1000,
+    limit: 0xffff,
+    type: 11,
+    codeOrData: true,
+    db: false,
+    long: false,
+    granularity: false,
+  };
+  special.setSegment("cs", segment);
+  special.setSegment("ds", { ...segment, type: 3 });
+  vcpu.setSpecialRegisters(special);
+  const registers = new Registers();
+  registers.set("rflags", 2n);
+  for (const [name, value] of Object.entries(values)) registers.set(name as keyof typeof values, value);
+  vcpu.setRegisters(registers);
+  return vcpu;
+}

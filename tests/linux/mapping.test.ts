@@ -5,6 +5,7 @@ import { MemoryFile } from "../../src/linux/memory_file.ts";
 import { mappingsIn } from "./process.ts";
 
 const PAGE = 4096, SUPERPAGE = 2 << 20;
+const LIMIT_PROGRAM = new URL("./mapping_limit.ts", import.meta.url).pathname;
 
 Deno.test("Mapping.anonymous() gives zeroed memory that lives until it is disposed", () => {
   const mapping = Mapping.anonymous(3 * PAGE, "a test");
@@ -90,10 +91,62 @@ Deno.test("Mapping.place() refuses what is outside its range: MAP_FIXED would re
   using range = Mapping.reserve(2 * PAGE, PAGE, "a test");
   for (const [offset, size] of [[-PAGE, PAGE], [PAGE, 2 * PAGE], [2 * PAGE, PAGE], [0, 3 * PAGE], [NaN, PAGE]]) {
     assertThrows(() => range.place(offset, size, file, 0), RangeError, "a test");
+    assertThrows(() => range.placeZeroes(offset, size), RangeError, "a test");
+    assertThrows(() => range.unplace(offset, size), RangeError, "a test");
   }
+  assertThrows(() => range.place(0, PAGE, file, -PAGE), RangeError, "a test");
   const gone = Mapping.reserve(PAGE, PAGE, "gone");
   gone[Symbol.dispose]();
   assertThrows(() => gone.place(0, PAGE, file, 0), RangeError, "gone");
+});
+
+Deno.test("Mapping.placeZeroes() shows zeroes that are in no file, and unplace() takes all access away", () => {
+  using file = MemoryFile.create("test", 4 * PAGE);
+  using whole = Mapping.file(file, 4 * PAGE);
+  new Uint8Array(whole.buffer).fill(7);
+  using range = Mapping.reserve(4 * PAGE, PAGE, "a test");
+  const protections = () =>
+    Array.from({ length: 4 }, (_, page) => mappingsIn(range.addressOf(page * PAGE), PAGE)[0].line.split(" ")[1]);
+  range.place(0, 4 * PAGE, file, 0);
+  range.placeZeroes(PAGE, 2 * PAGE);
+  assertEquals(protections(), ["rw-s", "rw-p", "rw-p", "rw-s"]);
+  const bytes = new Uint8Array(range.buffer);
+  assertEquals([bytes[PAGE - 1], bytes[PAGE], bytes[3 * PAGE - 1], bytes[3 * PAGE]], [7, 0, 0, 7]);
+  bytes[PAGE] = 1;
+  assertEquals(new Uint8Array(whole.buffer)[PAGE], 7);
+  range.unplace(0, 3 * PAGE);
+  assertEquals(protections(), ["---p", "---p", "---p", "rw-s"]);
+  range.unplace(3 * PAGE, PAGE);
+  assertEquals(mappingsIn(range.address, 4 * PAGE).length, 1, "one mapping, as it was reserved");
+});
+
+Deno.test("Mapping.addressOf() is exact for every byte", () => {
+  using range = Mapping.reserve(2 ** 40, PAGE, "a test");
+  for (const offset of [0, 1, PAGE, 2 ** 32 - 1, 2 ** 32, 2 ** 40 - 1]) {
+    assertEquals(range.addressOf(offset), range.address + BigInt(offset));
+  }
+});
+
+Deno.test("Mapping.place() finds pages of a file behind 4 GiB, at addresses behind 4 GiB", () => {
+  const far = 2 ** 33 + 5 * PAGE;
+  using file = MemoryFile.create("test", far + PAGE);
+  using range = Mapping.reserve(2 ** 34, PAGE, "a test");
+  range.place(2 ** 33, PAGE, file, far);
+  new Uint8Array(viewAt(range.addressOf(2 ** 33), 1))[0] = 9;
+  using page = Mapping.file(file, PAGE, far);
+  assertEquals(new Uint8Array(page.buffer)[0], 9);
+});
+
+Deno.test("Mapping.place() at the host's limit of mappings is a typed error", async () => {
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    // Nothing else may need memory at that moment.
+    args: ["run", "--no-check", "--allow-all", "--v8-flags=--single-threaded,--expose-gc", LIMIT_PROGRAM],
+  }).output();
+  assertEquals(code, 0, new TextDecoder().decode(stderr));
+  assertMatch(
+    new TextDecoder().decode(stdout),
+    /^mmap: a test \(4096 bytes\): the host allows .* no more mappings: ENOMEM/,
+  );
 });
 
 Deno.test("Mapping says what it wanted when Linux refuses", () => {

@@ -1,5 +1,12 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { checkModels, checkVcpus, DEFAULT_MEMORY_BYTES, parseMemory, UsageError } from "../../src/machine/options.ts";
+import {
+  checkModels,
+  checkVcpus,
+  chooseCarrier,
+  DEFAULT_MEMORY_BYTES,
+  parseMemory,
+  UsageError,
+} from "../../src/machine/options.ts";
 
 const KIB = 2 ** 10, MIB = 2 ** 20, GIB = 2 ** 30;
 
@@ -66,24 +73,30 @@ Deno.test("parseMemory() refuses everything else with what was given and why", (
   }
 });
 
-Deno.test("checkVcpus() takes 1 to 128, and no more than the host's KVM", () => {
-  for (const [vcpus, host] of [[1, 1], [1, 1024], [128, 1024], [128, 128], [8, 8]]) {
+Deno.test("checkVcpus() takes 1 to 1024, and no more than the host's KVM", () => {
+  for (const [vcpus, host] of [[1, 1], [1, 4096], [1024, 4096], [128, 128], [8, 8]]) {
     assertEquals(checkVcpus(vcpus, host), vcpus);
   }
   const table: [vcpus: number, host: number, maximum: number][] = [
-    [0, 1024, 128],
-    [-1, 1024, 128],
-    [129, 1024, 128],
-    [129, Infinity, 128],
+    [0, 4096, 1024],
+    [-1, 4096, 1024],
+    [1025, 4096, 1024],
+    [1025, Infinity, 1024],
     [9, 8, 8],
     [1.5, 8, 8],
     [NaN, 8, 8],
-    [Infinity, Infinity, 128],
+    [Infinity, Infinity, 1024],
   ];
   for (const [vcpus, host, maximum] of table) {
     const message = `vcpus ${vcpus}: not a whole number from 1 to ${maximum}`;
     assertEquals(assertThrows(() => checkVcpus(vcpus, host), UsageError).message, message);
   }
+});
+
+Deno.test("chooseCarrier() takes Workers for up to 8 vCPUs and native threads for more, unless it is told", () => {
+  const chosen = [1, 8, 9, 1024].map((vcpus) => chooseCarrier("auto", vcpus));
+  assertEquals(chosen, ["worker", "worker", "native", "native"]);
+  assertEquals([chooseCarrier("worker", 1024), chooseCarrier("native", 1)], ["worker", "native"]);
 });
 
 Deno.test("checkModels() leaves room for the platform model among the 8 ioreq servers", () => {

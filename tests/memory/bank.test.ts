@@ -129,6 +129,29 @@ Deno.test("MachineMemory.references sums the references to all banks, and forget
   assertEquals(machine.references, 1);
 });
 
+Deno.test("MachineMemory.bankOf() knows the bank of every mfn and of nothing else, however many there are", () => {
+  using machine = new MachineMemory();
+  const banks = Array.from({ length: 100 }, (_, index) => machine.allocate("bank-test", 1 + (index * 37) % 1200, 1));
+  const check = () => {
+    for (const bank of banks) {
+      const inUse = bank.file.number >= 0, end = bank.firstMfn + bank.frames;
+      for (const mfn of [bank.firstMfn, bank.firstMfn + bank.frames - 1]) {
+        assertEquals(machine.bankOf(mfn), inUse ? bank : undefined);
+      }
+      if (end % SUPERPAGE_FRAMES !== 0) assertEquals(machine.bankOf(end), undefined);
+    }
+    for (const nothing of [0, 1, -1, NaN, Infinity, banks[1].firstMfn + 0.5, MAX_MFN, 2 ** 53]) {
+      assertEquals(machine.bankOf(nothing), undefined, `mfn ${nothing}`);
+    }
+  };
+  check();
+  for (const index of [0, 17, 50, 51, 52, 99]) banks[index][Symbol.dispose]();
+  check();
+  const successor = machine.allocate("bank-test", 1, 1);
+  assertEquals([successor.firstMfn, machine.bankOf(successor.firstMfn)], [banks[0].firstMfn, successor]);
+  assertEquals(new Set([...banks, successor].map(({ serial }) => serial)).size, 101);
+});
+
 Deno.test("BankViews.find() knows the bank of every mfn and of nothing else", () => {
   using machine = new MachineMemory();
   const views = new BankViews(machine.tableAddress);

@@ -1,7 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import type { Vm } from "../../src/kvm/vm.ts";
 import { viewAt } from "../../src/linux/mapping.ts";
-import { PAGE_SIZE, SUPERPAGE_SIZE } from "../../src/memory/address.ts";
+import { type Gfn, PAGE_SIZE, SUPERPAGE_SIZE } from "../../src/memory/address.ts";
 import { MachineMemory } from "../../src/memory/bank.ts";
 import { P2m, P2M_INVALID, P2M_TYPE, p2mMemory, p2mMfn, p2mType } from "../../src/memory/p2m.ts";
 import { SecondStage } from "../../src/memory/second_stage.ts";
@@ -60,4 +60,109 @@ Deno.test("mapRam() that the VM refuses maps nothing in the p2m, and dispose() u
   const [{ host }] = slots;
   stage[Symbol.dispose]();
   assertEquals(mappingsIn(host, SUPERPAGE_SIZE).filter(({ line }) => line.includes("stage-test")), []);
+});
+
+const GFN = 0xfef00 as Gfn, NEXT_GFN = GFN + 1 as Gfn;
+
+Deno.test("mapPage() shows the guest a bank's first page in a slot of its own, beside RAM", () => {
+  using machine = new MachineMemory();
+  using table = p2mMemory();
+  const p2m = new P2m(table.address), slots: Slot[] = [];
+  using stage = new SecondStage(fakeVm(slots), p2m);
+  stage.mapRam(0, SUPERPAGE_SIZE, machine.allocate("stage-test", SUPERPAGE_SIZE / PAGE_SIZE, 1), 0);
+  const bank = machine.allocate("stage-test", 1, 1);
+  stage.mapPage(GFN, bank);
+  const { slot, address, sizeBytes, host } = slots[1];
+  assertEquals([slot, address, sizeBytes], [1, GFN * PAGE_SIZE, PAGE_SIZE]);
+  assertEquals([p2mType(p2m.lookup(GFN)), p2mMfn(p2m.lookup(GFN))], [P2M_TYPE.RAM_RW, bank.firstMfn]);
+  new Uint8Array(viewAt(host, PAGE_SIZE))[7] = 77;
+  assertEquals(new Uint8Array(bank.directmap.buffer)[7], 77);
+  assertEquals(p2m.lookup(NEXT_GFN), P2M_INVALID);
+});
+
+Deno.test("unmapPage() takes it out of p2m, VM and address space, and its slot is the next page's", () => {
+  using machine = new MachineMemory();
+  using table = p2mMemory();
+  const p2m = new P2m(table.address), slots: Slot[] = [];
+  using stage = new SecondStage(fakeVm(slots), p2m);
+  stage.mapRam(0, SUPERPAGE_SIZE, machine.allocate("stage-test", SUPERPAGE_SIZE / PAGE_SIZE, 1), 0);
+  const banks = [GFN, NEXT_GFN].map((gfn) => {
+    const bank = machine.allocate("stage-page", 1, 1);
+    stage.mapPage(gfn, bank);
+    return bank;
+  });
+  const { host } = slots[1];
+  stage.unmapPage(GFN);
+  assertEquals(slots.at(-1), { slot: 1, address: GFN * PAGE_SIZE, sizeBytes: 0, host });
+  assertEquals([p2m.lookup(GFN), p2mMfn(p2m.lookup(NEXT_GFN))], [P2M_INVALID, banks[1].firstMfn]);
+  assertEquals(mappingsIn(host, PAGE_SIZE).filter(({ line }) => line.includes("stage-page")), []);
+  for (let round = 0; round < 3; round++) {
+    stage.mapPage(GFN, banks[0]);
+    assertEquals([slots.at(-1)?.slot, slots.at(-1)?.sizeBytes], [1, PAGE_SIZE]);
+    stage.unmapPage(GFN);
+  }
+  stage.mapRam(0x10_0000 * 8, PAGE_SIZE, banks[0], 0);
+  assertEquals(slots.at(-1)?.slot, 1, "RAM takes a slot that is free, too");
+});
+
+Deno.test("unmapPage() refuses what mapPage() has not given there, RAM included", () => {
+  using machine = new MachineMemory();
+  using table = p2mMemory();
+  const p2m = new P2m(table.address), slots: Slot[] = [];
+  using stage = new SecondStage(fakeVm(slots), p2m);
+  stage.mapRam(0, SUPERPAGE_SIZE, machine.allocate("stage-test", SUPERPAGE_SIZE / PAGE_SIZE, 1), 0);
+  stage.mapPage(GFN, machine.allocate("stage-test", 1, 1));
+  stage.unmapPage(GFN);
+  const before = slots.length;
+  for (const gfn of [0, GFN, NEXT_GFN] as Gfn[]) {
+    assertThrows(() => stage.unmapPage(gfn), RangeError, `gfn 0x${gfn.toString(16)} is no page of its own`);
+  }
+  assertEquals([slots.length, p2mType(p2m.lookup(0))], [before, P2M_TYPE.RAM_RW]);
+});
+
+Deno.test("mapPage() that the VM refuses leaves nothing: no p2m entry, no mapping, and the slot free", () => {
+  using machine = new MachineMemory();
+  using table = p2mMemory();
+  const p2m = new P2m(table.address), slots: Slot[] = [];
+  using stage = new SecondStage(fakeVm(slots, GFN * PAGE_SIZE), p2m);
+  const bank = machine.allocate("stage-refused", 1, 1);
+  const mappings = () =>
+    Deno.readTextFileSync("/proc/self/maps").split("\n").filter((line) => line.includes("stage-refused"));
+  const before = mappings().length;
+  assertThrows(() => stage.mapPage(GFN, bank), Error, "refused");
+  assertEquals([p2m.lookup(GFN), mappings().length], [P2M_INVALID, before]);
+  assertThrows(() => stage.unmapPage(GFN), RangeError);
+  stage.mapPage(NEXT_GFN, bank);
+  assertEquals(slots.map(({ slot }) => slot), [0]);
+});
+
+Deno.test("unmapPage() that the VM refuses can be tried again", () => {
+  using machine = new MachineMemory();
+  using table = p2mMemory();
+  const p2m = new P2m(table.address);
+  let refusing = false;
+  const vm = {
+    setMemoryRegion() {
+      if (refusing) throw new Error("refused");
+    },
+  } as unknown as Vm;
+  using stage = new SecondStage(vm, p2m);
+  const bank = machine.allocate("stage-test", 1, 1);
+  stage.mapPage(GFN, bank);
+  refusing = true;
+  assertThrows(() => stage.unmapPage(GFN), Error, "refused");
+  refusing = false;
+  stage.unmapPage(GFN);
+  assertEquals(p2m.lookup(GFN), P2M_INVALID);
+});
+
+Deno.test("dispose() unmaps the pages that are still there", () => {
+  using machine = new MachineMemory();
+  using table = p2mMemory();
+  const slots: Slot[] = [], stage = new SecondStage(fakeVm(slots), new P2m(table.address));
+  for (const gfn of [GFN, NEXT_GFN]) stage.mapPage(gfn, machine.allocate("stage-left", 1, 1));
+  stage.unmapPage(GFN);
+  const [, { host }] = slots;
+  stage[Symbol.dispose]();
+  assertEquals(mappingsIn(host, PAGE_SIZE).filter(({ line }) => line.includes("stage-left")), []);
 });

@@ -5,6 +5,9 @@ import { assertEquals } from "@std/assert";
 /** The repository. */
 export const ROOT = new URL("../../", import.meta.url);
 
+/** The tasks that are commands. */
+export type CommandName = "run" | "doctor" | "dm";
+
 const PATIENCE_MS = 40_000;
 
 /** How a command ended, and what it said. */
@@ -29,7 +32,7 @@ export interface StartOptions {
 }
 
 /** The words that `deno task NAME ARGUMENTS` runs. */
-export function taskWords(name: "run" | "doctor", args: readonly string[]): string[] {
+export function taskWords(name: CommandName, args: readonly string[]): string[] {
   const { tasks } = JSON.parse(Deno.readTextFileSync(new URL("deno.json", ROOT)));
   const [deno, ...words] = tasks[name].split(" ");
   assertEquals(deno, "deno");
@@ -38,7 +41,7 @@ export function taskWords(name: "run" | "doctor", args: readonly string[]): stri
 
 /** Runs a command to its end. */
 export async function finish(
-  name: "run" | "doctor",
+  name: CommandName,
   args: readonly string[],
   options: StartOptions = {},
 ): Promise<Finished> {
@@ -47,7 +50,7 @@ export async function finish(
 }
 
 /** Starts a command. */
-export function start(name: "run" | "doctor", args: readonly string[], options: StartOptions = {}): Command {
+export function start(name: CommandName, args: readonly string[], options: StartOptions = {}): Command {
   return new Command([...options.prefix ?? [], ...taskWords(name, args)], options);
 }
 

@@ -4,12 +4,16 @@
  */
 
 import { boot, type BootOptions } from "xenolith/testing";
+import { GateClient } from "../domain/gate_client.ts";
 import { repetitions } from "./capabilities.ts";
 
 /** Boots of each kind between the two counts, and of all kinds before. */
 const ROUNDS = repetitions(8), WARM_UP = 1, MOST_BATCHES = 3;
 
 const MODELS = "tests/support/models";
+
+/** The carriers of the kinds that say so; all others have Workers. */
+const NATIVE = { carrier: "native" } as const;
 
 async function toTheEnd(image: string, status: number, options: BootOptions = {}): Promise<void> {
   await using vm = await boot(image, options);
@@ -31,6 +35,25 @@ function faulty(fault: string): BootOptions {
   return { deviceModels: [{ module: `${MODELS}/faulty.ts`, configuration: { fault } }], cmdline: "count=10" };
 }
 
+function socketPath(): string {
+  return `/tmp/xenolith-leaks-${Deno.pid}.sock`;
+}
+
+/** A guest that starts when its device model has enabled a server; the model keeps all that it gets until the end. */
+async function atSocket(serving: (client: GateClient) => void): Promise<void> {
+  const booting = boot("guests/null.img", { deviceModels: [{ socket: socketPath(), memory: "all" }] });
+  using client = await GateClient.awaited(socketPath());
+  const { id } = (await client.do("create_ioreq_server", { handle_bufioreq: 2 })).out;
+  await client.do("acquire_resource", { id, frame: 0, nr_frames: 2 });
+  await client.do("server_memory", { id });
+  await client.do("waiters", { first: 0 });
+  await client.do("guest_memory", { first: 0 });
+  await client.do("set_ioreq_server_state", { id, enabled: 1 });
+  serving(client);
+  await using vm = await booting;
+  await vm.exited;
+}
+
 const KINDS: Record<string, () => Promise<void>> = {
   "the guest's own status": () => toTheEnd("guests/exit.img", 7, { vcpus: 2 }),
   "power-off": () => toTheEnd("guests/reset.img", 0, { cmdline: "poweroff" }),
@@ -45,6 +68,12 @@ const KINDS: Record<string, () => Promise<void>> = {
     refused("guests/null.img", {
       deviceModels: [{ module: `${MODELS}/tally.ts`, configuration: { value: () => 0 } }],
     }, "DataCloneError"),
+  "a device model at a socket, which is gone before the guest": () => atSocket((client) => client[Symbol.dispose]()),
+  "a device model at a socket, which stays": () => atSocket(() => {}),
+  "a socket where no device model comes": () =>
+    toTheEnd("guests/null.img", 124, { deviceModels: [{ socket: socketPath() }], deviceModelTimeoutMs: 20 }),
+  "a socket that cannot be": () =>
+    refused("guests/null.img", { deviceModels: [{ socket: "deno.json" }] }, "SocketPathError"),
   "a bad image": () => refused("deno.json", {}, "ImageError"),
   "disposal while it runs": async () => {
     await using vm = await boot("guests/echo.img", { vcpus: 2 });
@@ -56,6 +85,25 @@ const KINDS: Record<string, () => Promise<void>> = {
   },
   "disposal while it is paused": async () => {
     await using vm = await boot("guests/hang.img", { cmdline: "spin" });
+    await vm.pause();
+  },
+  "native threads: the guest's own status": () => toTheEnd("guests/exit.img", 7, { ...NATIVE, vcpus: 40 }),
+  "native threads: crash": () => toTheEnd("guests/triplefault.img", 125, { ...NATIVE, vcpus: 2 }),
+  "native threads: time-out of a spinning guest": () =>
+    toTheEnd("guests/hang.img", 124, { ...NATIVE, timeoutMs: 20, cmdline: "spin" }),
+  "native threads: a device model that fails": () =>
+    toTheEnd("guests/exits.img", 70, { ...NATIVE, ...faulty("throws when it is written to") }),
+  "native threads: a device model that cannot start": () =>
+    toTheEnd("guests/exits.img", 70, { ...NATIVE, ...faulty("throws at once") }),
+  "native threads: disposal while it runs": async () => {
+    await using vm = await boot("guests/echo.img", { ...NATIVE, vcpus: 40 });
+    await vm.console.expect("> ");
+  },
+  "native threads: disposal at once": async () => {
+    await using _vm = await boot("guests/echo.img", { ...NATIVE, vcpus: 40 });
+  },
+  "native threads: disposal while it is paused": async () => {
+    await using vm = await boot("guests/hang.img", { ...NATIVE, vcpus: 2, cmdline: "spin" });
     await vm.pause();
   },
 };

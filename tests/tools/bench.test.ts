@@ -11,6 +11,19 @@ const PROMISED = [
   "start_to_exit_ms",
   "start_to_exit_bundled_ms",
   "rss_mib",
+  "ioreq_worker_ratio_vs_c",
+  "ioreq_process_us",
+  "ioreq_process_ratio_vs_c",
+  "ioreq_process_vs_qemu",
+  "vcpus1024_first_ioreq_ms",
+  "vcpus1024_rss_mib",
+  "vcpus1024_us_per_ioreq",
+  "vmap_lookup_ns",
+  "vmap_map_ratio",
+  "trace_cost_pct",
+  "sync_us",
+  "buffered_us",
+  "ioeventfd_us",
 ];
 
 async function bench(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {

@@ -4,9 +4,8 @@ import { clockNs, PROCESS_CPU_CLOCK } from "./clock.ts";
 import { CProgram, type Round } from "./c_program.ts";
 import { path } from "./harness.ts";
 import { planBoot } from "../../src/boot/loaders.ts";
-
 import { bootRequest, type Machine, startMachine } from "../../src/machine/machine.ts";
-import { DEFAULT_MEMORY_BYTES } from "../../src/machine/options.ts";
+import { DEFAULT_MEMORY_BYTES, type ModelOptions } from "../../src/machine/options.ts";
 
 /** Which access the guest repeats. */
 export interface Access {
@@ -14,28 +13,44 @@ export interface Access {
   readonly port: number;
 }
 
+/** What is not as usual about the machine. */
+export interface GuestOptions {
+  readonly deviceModels?: readonly ModelOptions[];
+  /** How many accesses there were, asked while the guest stands still; exits, if it is not given. */
+  readonly count?: () => Promise<number>;
+}
+
 /** More exits than anybody waits for. */
 const FOR_EVER = 1e15;
 /** Exits until the optimising compiler is through with the exit path. */
 const WARM_UP_EXITS = 30_000;
 
-const IMAGE = path("guests/exits.img");
-const commandLine = ({ op, port }: Access) => `op=${op} port=${port} count=${FOR_EVER}`;
+export const EXITS_IMAGE = path("guests/exits.img");
+
+/** What the guest is to do `count` times. */
+export function exitsCommandLine({ op, port }: Access, count: number = FOR_EVER): string {
+  return `op=${op} port=${port} count=${count}`;
+}
 
 /** The guest under Xenolith: paused, but for the rounds. */
 export class ExitGuest implements AsyncDisposable {
-  private constructor(private readonly machine: Machine, private readonly exitsPerMs: number) {}
+  private constructor(
+    private readonly machine: Machine,
+    private readonly count: () => Promise<number>,
+    private readonly exitsPerMs: number,
+  ) {}
 
   /** Boots it and lets it run until everything is compiled. */
-  static async start(access: Access): Promise<ExitGuest> {
-    const options = { image: IMAGE, cmdline: commandLine(access) };
-    const machine = await startMachine(options, { input: -1, output: -1, escape: null });
+  static async start(access: Access, options: GuestOptions = {}): Promise<ExitGuest> {
+    const { deviceModels = [] } = options;
+    const what = { image: EXITS_IMAGE, cmdline: exitsCommandLine(access), deviceModels };
+    const machine = await startMachine(what, { input: -1, output: -1, escape: null });
     try {
       const startMs = performance.now();
       await untilExits(machine, WARM_UP_EXITS);
       const exitsPerMs = WARM_UP_EXITS / (performance.now() - startMs);
       await machine.pause();
-      return new ExitGuest(machine, exitsPerMs);
+      return new ExitGuest(machine, options.count ?? (() => Promise.resolve(exitsOf(machine))), exitsPerMs);
     } catch (error) {
       await machine[Symbol.asyncDispose]();
       throw error;
@@ -49,13 +64,13 @@ export class ExitGuest implements AsyncDisposable {
 
   /** Lets the guest run for about `ms`. The vCPU stands still at both ends, so the counts are exact. */
   async round(ms: number): Promise<Round> {
-    const before = exitsOf(this.machine);
+    const before = await this.count();
     const cpu = clockNs(PROCESS_CPU_CLOCK), startMs = performance.now();
     this.machine.resume();
     await new Promise((resolve) => setTimeout(resolve, ms));
     await this.machine.pause();
     const wallNs = (performance.now() - startMs) * 1e6, cpuNs = clockNs(PROCESS_CPU_CLOCK) - cpu;
-    return { count: exitsOf(this.machine) - before, cpuNs, wallNs };
+    return { count: await this.count() - before, cpuNs, wallNs };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -65,7 +80,7 @@ export class ExitGuest implements AsyncDisposable {
 
 /** The same guest under the C loop, in the state in which Xenolith's loader would start it. */
 export async function startExitLoop(access: Access): Promise<CProgram | null> {
-  const plan = planBoot(bootRequest({ image: IMAGE, cmdline: commandLine(access) }));
+  const plan = planBoot(bootRequest({ image: EXITS_IMAGE, cmdline: exitsCommandLine(access) }));
   if (plan.entry.mode !== "protected") throw new Error(`exit_loop.c cannot enter ${plan.entry.mode} mode`);
   const { rip, registers: { rbx = 0 } } = plan.entry;
   const file = await Deno.makeTempFile({ prefix: "xenolith-bench-" });

@@ -11,18 +11,30 @@ import { STATUS } from "../../src/domain/outcome.ts";
 import { dispatch } from "./dispatch.ts";
 import { exits } from "./exits.ts";
 import type { Benchmark, Value } from "./harness.ts";
+import { ioreq } from "./ioreq.ts";
+import { manyVcpus } from "./many_vcpus.ts";
+import { notifications } from "./notifications.ts";
 import { platformIoreq } from "./platform_ioreq.ts";
+import { qemu } from "./qemu.ts";
 import { formatReport } from "./report.ts";
 import { resident } from "./resident.ts";
 import { startUp } from "./start_up.ts";
+import { traceCost } from "./trace_cost.ts";
+import { vmap } from "./vmap.ts";
 
 /** In this order they run and are reported. */
 const BENCHMARKS: Record<string, Benchmark> = {
   "exits": exits,
   "platform-ioreq": platformIoreq,
+  "ioreq": ioreq,
+  "qemu": qemu,
+  "notifications": notifications,
+  "many-vcpus": manyVcpus,
+  "trace-cost": traceCost,
   "dispatch": dispatch,
   "start-up": startUp,
   "resident": resident,
+  "vmap": vmap,
 };
 
 const SCHEMA = 1;

@@ -1,6 +1,7 @@
 /** How much memory a small guest takes, Deno and all. */
 
 import { benchmark, path, round, taskOptions } from "./harness.ts";
+import { mappingsOf, sizeOf } from "./mappings.ts";
 
 const PROMPT = "> ", QUIT = "quit\n", KIB_PER_MIB = 1024;
 
@@ -38,11 +39,6 @@ function pssKib(pid: number): number {
 /** Sums up the mappings: Deno's program by what is resident of it, all others by their share. */
 function pssAloneKib(pid: number): number {
   const program = Deno.execPath();
-  return Deno.readTextFileSync(`/proc/${pid}/smaps`).split(/^(?=[0-9a-f]+-[0-9a-f]+ )/m)
+  return mappingsOf(pid)
     .reduce((sum, mapping) => sum + sizeOf(mapping, mapping.split("\n", 1)[0].endsWith(program) ? "Rss" : "Pss"), 0);
-}
-
-/** A field of a mapping in smaps, in KiB. */
-function sizeOf(mapping: string, field: "Rss" | "Pss"): number {
-  return Number(mapping.match(new RegExp(`^${field}: +(\\d+) kB$`, "m"))?.[1] ?? 0);
 }

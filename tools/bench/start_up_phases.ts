@@ -31,9 +31,13 @@ const console0 = { input: -1, output: -1, escape: null };
 const platform = { console: console0, memoryBytes, lowMemoryBytes: lowRamEnd(memoryBytes) };
 const domain = new Domain(kvm, {
   vcpus,
+  carrier: "worker",
   memoryBytes,
   ram: backedRanges(memoryBytes),
-  models: [{ module: undefined, configuration: platform }],
+  models: [{ module: undefined, configuration: platform, memory: "none" }],
+  sockets: [],
+  deviceModelTimeoutMs: undefined,
+  hold: false,
 });
 mark("Workers begun, VM made");
 for (const segment of plan.segments) domain.memory.write(segment.address, segment.bytes);

@@ -1,4 +1,4 @@
-/** The bundle's entry: the command line, or the Worker that its name says. One file is all three programs. */
+/** The bundle's entry: the command line, or the Worker that its name says. One file is all of them. */
 
 declare const WorkerGlobalScope: unknown;
 
@@ -7,6 +7,10 @@ if (typeof WorkerGlobalScope === "undefined") {
   await main(Deno.args);
 } else if (self.name.startsWith("carrier:")) {
   await import("../../src/domain/carrier_worker.ts");
+} else if (self.name.startsWith("dispatcher:")) {
+  await import("../../src/domain/dispatcher_worker.ts");
+} else if (self.name.startsWith("gate:")) {
+  await import("../../src/domain/gate_worker.ts");
 } else {
   await import("../../src/domain/model_worker.ts");
 }

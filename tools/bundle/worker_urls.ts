@@ -1,3 +1,4 @@
 /** In a bundle every Worker is the bundle itself (stands in for src/domain/worker_urls.ts). */
 
-export const WORKER_URLS = { carrier: import.meta.url, model: import.meta.url } as const;
+const here = import.meta.url;
+export const WORKER_URLS = { carrier: here, dispatcher: here, model: here, gate: here } as const;

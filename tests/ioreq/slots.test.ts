@@ -1,12 +1,13 @@
 import { assertEquals } from "@std/assert";
 import { DATA_IS_PTR, DF, DIR, DIR_READ, DIR_WRITE, STATE, TYPE } from "../../src/ioreq/abi.ts";
-import { IoreqPage } from "../../src/ioreq/page.ts";
+import { between } from "../support/between.ts";
+import { ioreqPages, IoreqSlots } from "../../src/ioreq/slots.ts";
 
 const PAGE = 4096, SLOT = 32, SLOTS = 128;
 
-function page(): { page: IoreqPage; bytes: Uint8Array } {
+function page(): { page: IoreqSlots; bytes: Uint8Array } {
   const memory = new ArrayBuffer(PAGE);
-  return { page: new IoreqPage(memory), bytes: new Uint8Array(memory) };
+  return { page: new IoreqSlots(memory), bytes: new Uint8Array(memory) };
 }
 
 /** What Xen's struct ioreq would be in bytes (xen/hvm/ioreq.h). */
@@ -72,4 +73,44 @@ Deno.test("a page has a slot for each of 128 vCPUs", () => {
   const { page: subject, bytes } = page();
   for (let vcpu = 0; vcpu < SLOTS; vcpu++) subject.fill(vcpu, TYPE.PIO, vcpu, 0, 1);
   for (let vcpu = 0; vcpu < SLOTS; vcpu++) assertEquals(bytes[vcpu * SLOT], vcpu);
+});
+
+Deno.test("ioreqPages() is the number of vCPUs over 128, rounded up", () => {
+  const rows = [[0, 0], [1, 1], [127, 1], [128, 1], [129, 2], [256, 2], [257, 3], [300, 3], [1024, 8], [4096, 32]];
+  for (const [vcpus, pages] of rows) assertEquals(ioreqPages(vcpus), pages, `${vcpus} vCPUs`);
+});
+
+Deno.test("slots go on from page to page: slot n is array[n], whatever page it is in", () => {
+  const memory = new ArrayBuffer(3 * PAGE), subject = new IoreqSlots(memory), view = new DataView(memory);
+  for (let vcpu = 0; vcpu < 3 * SLOTS; vcpu++) {
+    subject.setPort(vcpu, 1 + vcpu);
+    subject.fill(vcpu, TYPE.COPY, vcpu, 7, 4);
+    subject.publish(vcpu, vcpu % 4, DIR_READ);
+  }
+  for (const vcpu of [0, 127, 128, 255, 256, 383]) {
+    const at = vcpu * SLOT;
+    assertEquals([view.getUint32(at, true), view.getUint32(at + 24, true)], [vcpu, 1 + vcpu]);
+    assertEquals([subject.address(vcpu), subject.port(vcpu)], [7 * 2 ** 32 + vcpu, 1 + vcpu]);
+    assertEquals([subject.addressLow(vcpu), subject.addressHigh(vcpu)], [vcpu, 7]);
+    assertEquals([subject.state(vcpu), subject.count(vcpu), subject.isPointer(vcpu)], [vcpu % 4, 1, false]);
+  }
+});
+
+Deno.test("advance() moves a state that is what it was taken for, and no other bit", () => {
+  const { page: subject, bytes } = page();
+  const bits = 9 * SLOT + 30;
+  for (const { from, is } of [{ from: 1, is: 1 }, { from: 1, is: 2 }, { from: 0, is: 3 }, { from: 15, is: 15 }]) {
+    bytes[bits] = DATA_IS_PTR | DIR | DF | is;
+    assertEquals(subject.advance(9, from, STATE.INPROCESS), from === is);
+    assertEquals(bytes[bits], DATA_IS_PTR | DIR | DF | (from === is ? STATE.INPROCESS : is));
+  }
+  assertEquals([subject.isPointer(9), subject.isRead(9)], [true, true]);
+});
+
+Deno.test("advance() that finds the byte changed under its hands gives up: the request is somebody else's", () => {
+  const { page: subject } = page();
+  subject.setState(3, STATE.READY);
+  const take = () => subject.setState(3, STATE.INPROCESS);
+  assertEquals(between("compareExchange", take, () => subject.advance(3, STATE.READY, STATE.IORESP_READY)), false);
+  assertEquals(subject.state(3), STATE.INPROCESS);
 });

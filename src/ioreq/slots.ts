@@ -1,12 +1,18 @@
-/** The slots of an ioreq page: one ioreq for each vCPU. */
+/** The slots of a server's ioreq pages: one ioreq for each vCPU. */
 
-import { DIR, IOREQ, IOREQ_BYTES, STATE_MASK } from "./abi.ts";
+import { PAGE_SIZE } from "../memory/address.ts";
+import { DATA_IS_PTR, DIR, IOREQ, IOREQ_BYTES, STATE_MASK } from "./abi.ts";
+
+/** Pages that hold a slot for each of `vcpus` vCPUs: 128 to a page of 4 KiB. */
+export function ioreqPages(vcpus: number): number {
+  return Math.ceil(vcpus / Math.floor(PAGE_SIZE / IOREQ_BYTES));
+}
 
 /**
- * A server's page as one isolate sees it. Byte 30 of a slot (state and direction) is only touched by Atomics; all other
+ * The pages of a server as one isolate sees them: contiguous, so that a slot is array[vcpu_id]. Byte 30 of a slot (state and direction) is only touched by Atomics; all other
  * fields are plain and belong to whoever the state says.
  */
-export class IoreqPage {
+export class IoreqSlots {
   readonly #bytes: Uint8Array;
   readonly #words: Uint32Array;
 
@@ -24,6 +30,13 @@ export class IoreqPage {
   setState(vcpu: number, state: number): void {
     const at = vcpu * IOREQ_BYTES + IOREQ.state;
     Atomics.store(this.#bytes, at, (Atomics.load(this.#bytes, at) & ~STATE_MASK) | state);
+  }
+
+  /** Moves the state from `from` to `to`; false if it was another: somebody else has taken the request. */
+  advance(vcpu: number, from: number, to: number): boolean {
+    const at = vcpu * IOREQ_BYTES + IOREQ.state, byte = Atomics.load(this.#bytes, at);
+    if ((byte & STATE_MASK) !== from) return false;
+    return Atomics.compareExchange(this.#bytes, at, byte, (byte & ~STATE_MASK) | to) === byte;
   }
 
   /** Sets the state and all of the request's own bits at once: what makes a filled slot READY. */
@@ -67,6 +80,16 @@ export class IoreqPage {
     return this.#words[word] + this.#words[word + 1] * 2 ** 32;
   }
 
+  /** The low half of the address: of a PCI_CONFIG request the register. */
+  addressLow(vcpu: number): number {
+    return this.#words[vcpu * (IOREQ_BYTES / 4) + IOREQ.addr / 4];
+  }
+
+  /** The high half of the address: of a PCI_CONFIG request segment, bus, device and function. */
+  addressHigh(vcpu: number): number {
+    return this.#words[vcpu * (IOREQ_BYTES / 4) + IOREQ.addr / 4 + 1];
+  }
+
   size(vcpu: number): number {
     return this.#words[vcpu * (IOREQ_BYTES / 4) + IOREQ.size / 4];
   }
@@ -74,6 +97,16 @@ export class IoreqPage {
   /** Whether the device model gives the data. */
   isRead(vcpu: number): boolean {
     return (Atomics.load(this.#bytes, vcpu * IOREQ_BYTES + IOREQ.state) & DIR) !== 0;
+  }
+
+  /** Whether the data is the address of the data, in the guest's memory. */
+  isPointer(vcpu: number): boolean {
+    return (Atomics.load(this.#bytes, vcpu * IOREQ_BYTES + IOREQ.state) & DATA_IS_PTR) !== 0;
+  }
+
+  /** How many elements, each `size` bytes. */
+  count(vcpu: number): number {
+    return this.#words[vcpu * (IOREQ_BYTES / 4) + IOREQ.count / 4];
   }
 
   /** The event channel port of the slot (vp_eport). */

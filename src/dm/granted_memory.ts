@@ -1,0 +1,75 @@
+/** Guest memory that came by descriptor: what was granted is mapped, and nothing else exists here. */
+
+import type { Descriptor } from "../linux/descriptor.ts";
+import { Mapping } from "../linux/mapping.ts";
+import type { GuestMemoryAccess } from "./host.ts";
+
+/** Guest-physical [address, address + sizeBytes) is `file` from `offset` on; whole pages. */
+export interface GrantedPiece {
+  readonly address: number;
+  readonly sizeBytes: number;
+  readonly offset: number;
+  readonly file: Descriptor;
+}
+
+interface MappedPiece {
+  readonly first: number;
+  readonly end: number;
+  readonly bytes: Uint8Array;
+}
+
+/** The granted memory as a device model reads and writes it. Pieces that touch are one range to an access. */
+export class MappedGrants implements GuestMemoryAccess, Disposable {
+  readonly #mappings: DisposableStack;
+  readonly #pieces: readonly MappedPiece[];
+
+  /** Maps the pieces; their descriptors may be closed then. @throws {LinuxError} */
+  constructor(pieces: readonly GrantedPiece[]) {
+    using stack = new DisposableStack();
+    this.#pieces = pieces.map(({ address, sizeBytes, offset, file }) => {
+      const { buffer } = stack.use(Mapping.file(file, sizeBytes, offset));
+      return { first: address, end: address + sizeBytes, bytes: new Uint8Array(buffer) };
+    });
+    this.#mappings = stack.move();
+  }
+
+  read(address: number, target: Uint8Array): void {
+    for (const { bytes, at } of this.#require(address, target.length)) target.set(bytes, at);
+  }
+
+  write(address: number, source: Uint8Array): void {
+    for (const { bytes, at } of this.#require(address, source.length)) {
+      bytes.set(source.subarray(at, at + bytes.length));
+    }
+  }
+
+  contains(address: number, sizeBytes: number): boolean {
+    return this.#runs(address, sizeBytes) !== undefined;
+  }
+
+  [Symbol.dispose](): void {
+    this.#mappings.dispose();
+  }
+
+  #require(address: number, sizeBytes: number): { bytes: Uint8Array; at: number }[] {
+    const runs = this.#runs(address, sizeBytes);
+    if (runs !== undefined) return runs;
+    throw new RangeError(`guest memory 0x${address.toString(16)} + ${sizeBytes} was not granted to this device model`);
+  }
+
+  /** The memory of [address, address + sizeBytes), piece by piece; undefined if not all of it was granted. */
+  #runs(address: number, sizeBytes: number): { bytes: Uint8Array; at: number }[] | undefined {
+    const isWhole = (number: number) => Number.isSafeInteger(number) && number >= 0;
+    if (!isWhole(address) || !isWhole(sizeBytes) || !isWhole(address + sizeBytes)) return undefined;
+    const runs: { bytes: Uint8Array; at: number }[] = [];
+    for (let at = 0; at < sizeBytes;) {
+      const from = address + at;
+      const piece = this.#pieces.find(({ first, end }) => from >= first && from < end);
+      if (piece === undefined) return undefined;
+      const size = Math.min(piece.end - from, sizeBytes - at);
+      runs.push({ bytes: piece.bytes.subarray(from - piece.first, from - piece.first + size), at });
+      at += size;
+    }
+    return runs;
+  }
+}

@@ -1,0 +1,87 @@
+/**
+ * A server's notification area: what the hypervisor and a device model tell each other beside the requests themselves.
+ * It is memory of its own, so that it can be handed to another process; docs/device-model-protocol.md gives its layout.
+ */
+
+import { viewAt } from "../linux/mapping.ts";
+import { PAGE_SIZE, roundUp } from "../memory/address.ts";
+import { Doorbell } from "../events/doorbell.ts";
+import { EventChannels } from "../events/event_channels.ts";
+import { WAKE_BOARD_BYTES } from "../events/wake_board.ts";
+
+/** Words: the device model is to leave; it sleeps; its pending event channels. */
+const RELEASED = 0, ASLEEP = 1, PENDING = 16;
+
+/** Where the parts begin, in bytes: the wake board for the vCPUs, then the device model's state. */
+export const NOTIFICATION = { released: 0, asleep: 4, pending: 64, wakeBoard: PAGE_SIZE } as const;
+
+/** KVM's vCPU ids end at 4095. */
+export const MAX_VCPU_ID = 4095;
+
+/** Device state of one server's model (see DeviceModelHost.state). */
+export const DEVICE_STATE_BYTES = 64 << 10;
+
+const DEVICE_STATE = NOTIFICATION.wakeBoard + roundUp(WAKE_BOARD_BYTES, PAGE_SIZE);
+
+/** Size of the whole area: a multiple of the page size. */
+export const NOTIFICATION_BYTES = DEVICE_STATE + DEVICE_STATE_BYTES;
+
+/** Port 0 is nobody's; then come the vCPUs, then the buffered ring (Xen: vp_eport, bufioreq_port). */
+const FIRST_VCPU_PORT = 1;
+
+/** The port by which vCPU `vcpu` tells of its requests. */
+export function vcpuPort(vcpu: number): number {
+  return FIRST_VCPU_PORT + vcpu;
+}
+
+/** The vCPU that a port belongs to; at least the domain's number of vCPUs for {@linkcode bufferedPort}. */
+export function portVcpu(port: number): number {
+  return port - FIRST_VCPU_PORT;
+}
+
+/** The port of the buffered ring in a domain of at most `vcpus` vCPUs. */
+export function bufferedPort(vcpus: number): number {
+  return FIRST_VCPU_PORT + vcpus;
+}
+
+/** The area as one isolate of either side sees it. */
+export class NotificationArea {
+  readonly #words: Int32Array;
+  readonly #memory: ArrayBuffer;
+  /** To the device model. */
+  readonly channels: EventChannels;
+
+  /** @param doorbell the device model's eventfd, by its number in this process */
+  constructor(readonly address: bigint, readonly vcpus: number, doorbell: number) {
+    this.#memory = viewAt(address, NOTIFICATION_BYTES);
+    this.#words = new Int32Array(this.#memory, 0, NOTIFICATION.wakeBoard / 4);
+    const count = Math.ceil((bufferedPort(vcpus) + 1) / 32);
+    this.channels = new EventChannels(this.#words, PENDING, count, new Doorbell(this.#words, ASLEEP, doorbell));
+  }
+
+  /** See {@linkcode bufferedPort}. */
+  get bufferedPort(): number {
+    return bufferedPort(this.vcpus);
+  }
+
+  /** Tells the device model to leave its loop. */
+  release(): void {
+    Atomics.store(this.#words, RELEASED, 1);
+    this.channels.doorbell.ring();
+  }
+
+  /** The device model: whether it is to leave. */
+  get released(): boolean {
+    return Atomics.load(this.#words, RELEASED) !== 0;
+  }
+
+  /** Where the wake board for the vCPUs is. */
+  get wakeBoardAddress(): bigint {
+    return this.address + BigInt(NOTIFICATION.wakeBoard);
+  }
+
+  /** The device model's state. */
+  get deviceState(): DataView<ArrayBuffer> {
+    return new DataView(this.#memory, DEVICE_STATE, DEVICE_STATE_BYTES);
+  }
+}
