@@ -28,4 +28,5 @@ export type {
 export type { ConsoleOptions } from "./src/devices/console.ts";
 export { ImageError } from "./src/boot/plan.ts";
 export { KvmUnavailable } from "./src/kvm/kvm.ts";
+export { SocketPathError } from "./src/linux/socket.ts";
 export { LinuxError } from "./src/linux/linux_error.ts";

@@ -19,16 +19,16 @@ import { Vmap } from "../memory/vmap.ts";
 import { IO_APIC, PIT_IO_APIC_PIN } from "../devices/platform_map.ts";
 import { BUFIOREQ } from "../ioreq/abi.ts";
 import { IoreqServers } from "../ioreq/servers.ts";
-import { type Carrier, divide, type Division } from "./carriers.ts";
+import { divide, type Division } from "./carriers.ts";
 import { ControlBlock, controlBlockBytes } from "./control_block.ts";
 import { CrewMember } from "./crew.ts";
-import { Gate } from "./gate.ts";
-import type { GateDomain } from "./gate_operations.ts";
-import { cutRam, granted, type MemoryGrant, type RamPiece, type RamRange } from "./grants.ts";
+import { cutRam, type RamPiece } from "./grants.ts";
 import { InterruptLines } from "./interrupt_lines.ts";
-import { type Outcome, SHUTDOWN, STATUS } from "./outcome.ts";
+import { ModelSockets } from "./model_sockets.ts";
+import { type Outcome, STATUS } from "./outcome.ts";
 import { RequestWatch } from "./request_watch.ts";
 import { ServedDomainMemory } from "./served_domain.ts";
+import type { DomainSpecification } from "./specification.ts";
 import { type Statistics, statisticsOf, type TracedRequest, tracedRequests } from "./statistics.ts";
 import { traceBytes } from "./trace.ts";
 import { VCPU_STATE, VCPU_STATES, type VcpuRecord, type VcpuState } from "./vcpu_record.ts";
@@ -38,38 +38,6 @@ const DOMID = 1;
 
 /** How long a model may take to flush its output after an ending that nobody wants to wait for. */
 const GRACE_MS = 500;
-
-/** A device model to attach. */
-export interface ModelSpecification {
-  /** The module's URL; undefined is the built-in platform model. */
-  readonly module: string | undefined;
-  /** Structured-cloneable; the second argument of the module's default function. */
-  readonly configuration: unknown;
-  readonly memory: MemoryGrant;
-}
-
-/** A device model that comes to a socket. */
-export interface SocketSpecification {
-  /** The socket's path. */
-  readonly socket: string;
-  readonly memory: MemoryGrant;
-}
-
-/** What a new domain is made of. */
-export interface DomainSpecification {
-  readonly vcpus: number;
-  readonly carrier: Carrier;
-  readonly memoryBytes: number;
-  readonly ram: readonly RamRange[];
-  /** In the order of their server ids; the platform model is the first. */
-  readonly models: readonly ModelSpecification[];
-  /** The guest starts when a device model serves at each of them. */
-  readonly sockets: readonly SocketSpecification[];
-  /** How long a device model may take to start, and for an answer. */
-  readonly deviceModelTimeoutMs: number | undefined;
-  /** Whether requests of a device model at a socket that is gone wait for the next. */
-  readonly hold: boolean;
-}
 
 /** One domain. It runs from {@linkcode start} until {@linkcode ended} resolves, and holds everything until disposed. */
 export class Domain implements AsyncDisposable {
@@ -93,7 +61,7 @@ export class Domain implements AsyncDisposable {
   readonly #cpuid: CpuidTable;
   readonly #tscDeadline: boolean;
   readonly #madeTicks = clock();
-  readonly #gate: Gate | undefined;
+  readonly #sockets: ModelSockets;
   /** Resolves at the next {@linkcode resume}: vCPUs that were let in again before they came to rest report nothing. */
   #resumed = Promise.withResolvers<void>();
   #halting: Promise<void> | undefined;
@@ -110,12 +78,7 @@ export class Domain implements AsyncDisposable {
     this.#models = models.map((_, id) => member("model", `device model ${id}`));
     const what = role === "carrier" ? "vCPU" : role;
     this.#carriers = Array.from({ length: waiters }, (_, id) => member(role, `${what} ${id}`));
-    if (specification.sockets.length > 0) {
-      this.#gate = new Gate({
-        hold: specification.hold,
-        fault: (error) => this.#fault(error),
-      });
-    }
+    this.#sockets = new ModelSockets(specification, (outcome) => this.end(outcome));
     try {
       installKick();
       this.#cpuid = kvm.supportedCpuid();
@@ -142,9 +105,9 @@ export class Domain implements AsyncDisposable {
       const served = new ServedDomainMemory({ ...parts, domid: DOMID, wakeVcpus: () => this.#wakeAll() });
       this.servers = use(new IoreqServers(served, this.#control.servers));
       for (let id = 0; id < models.length; id++) this.#createServer(id);
-      this.#openSockets();
+      this.#sockets.open({ control: this.#control, servers: this.servers, lines: this.#lines, ram: this.#ram });
     } catch (error) {
-      void this.#gate?.[Symbol.asyncDispose]();
+      void this.#sockets[Symbol.asyncDispose]();
       this.#terminate();
       this.#resources.dispose();
       throw error;
@@ -190,7 +153,7 @@ export class Domain implements AsyncDisposable {
     const controlBlock = this.#control.address;
     models.forEach((model, server) => this.#models[server].start({ controlBlock, vcpus, server, ...model }));
     await Promise.all(this.#models.map((model) => model.ready));
-    await this.#awaitSockets();
+    await this.#sockets.ready(this.ended);
     if (this.#control.stopping) return;
     this.#watchRequests();
     this.#carriers.forEach((carrier, waiter) => carrier.start({ controlBlock, vcpus, waiter }));
@@ -244,7 +207,7 @@ export class Domain implements AsyncDisposable {
     await this.ended;
     if (this.#disposed) return;
     this.#disposed = true;
-    await this.#gate?.[Symbol.asyncDispose]();
+    await this.#sockets[Symbol.asyncDispose]();
     const idle = this.#models.every((model) => model.idle);
     this.#terminate();
     // A model that was given up may still look at the memory: that is then left to the end of the process.
@@ -292,55 +255,12 @@ export class Domain implements AsyncDisposable {
     this.servers.acquire(index, id, 0, 0);
   }
 
-  /** Device models at sockets are numbered after those in Workers, and make their servers themselves. */
-  #openSockets(): void {
-    const { vcpus, models, sockets } = this.specification, lines = this.#lines;
-    const emulator = (index: number) => models.length + index;
-    const domain: GateDomain = {
-      servers: this.servers,
-      vcpus,
-      vcpusPerWaiter: this.#control.vcpusPerWaiter,
-      waiterDoorbells: Array.from(this.#control.doorbells),
-      setIrqLevel: (gsi, level) => lines.setLevel(gsi, level),
-      setIsaIrqLevel: (irq, level) => lines.setIsaLevel(irq, level),
-      setPciIntxLevel: (segment, bus, device, pin, level) => lines.setPciIntx(segment, bus, device, pin, level),
-      setPciLinkRoute: (link, irq) => lines.setPciLinkRoute(link, irq),
-      injectMsi: (address, data) => lines.injectMsi(Number(address), data),
-      shutdown: (reason) => this.end(SHUTDOWN[reason]),
-      grants: (who) =>
-        granted(this.#ram, sockets[who - models.length].memory).map(({ address, sizeBytes, bank, offset }) => {
-          return { address, sizeBytes, descriptor: bank.file.number, offset };
-        }),
-    };
-    this.#gate?.start(domain, sockets.map(({ socket: path }, index) => ({ path, emulator: emulator(index) })));
-  }
-
-  /** Waits until every socket's device model serves, the run has ended, or it took too long. */
-  async #awaitSockets(): Promise<void> {
-    const { deviceModelTimeoutMs, sockets } = this.specification;
-    if (this.#gate === undefined) return;
-    const tooLong = () => {
-      const paths = sockets.map(({ socket }) => socket).join(", ");
-      const reason = `no device model at ${paths} within ${deviceModelTimeoutMs! / 1000} s`;
-      this.end({ kind: "timeout", status: STATUS.TIMEOUT, reason });
-    };
-    const timer = deviceModelTimeoutMs === undefined ? undefined : setTimeout(tooLong, deviceModelTimeoutMs);
-    await Promise.race([this.#gate.ready, this.ended]);
-    clearTimeout(timer);
-  }
-
   #watchRequests(): void {
     const { deviceModelTimeoutMs } = this.specification;
     if (deviceModelTimeoutMs === undefined) return;
     const isHeld = (server: number) => this.servers.isHeld(server);
     const watch = new RequestWatch(this.#control, deviceModelTimeoutMs, isHeld, (outcome) => this.end(outcome));
     void this.ended.then(() => watch[Symbol.dispose]());
-  }
-
-  /** A mistake of ours: the run ends, with a status that says so. */
-  #fault(error: unknown): void {
-    const reason = `the gate failed: ${error instanceof Error ? error.message : error}`;
-    this.end({ kind: "internal", status: STATUS.INTERNAL, reason });
   }
 
   /** Has every vCPU that waits look at what it is to do. */
@@ -363,7 +283,7 @@ export class Domain implements AsyncDisposable {
       await Promise.all(this.#carriers.map((carrier) => carrier.stopped));
       this.servers.release();
       // Whoever is in another process may stay for ever; what it has to say before it goes is not worth that.
-      const left = withinGrace(this.#gate?.empty ?? Promise.resolve());
+      const left = withinGrace(this.#sockets.empty);
       const stopped = Promise.all([...this.#models.map((model) => model.stopped), left]);
       await (IMPATIENT.has(outcome.kind) ? withinGrace(stopped) : stopped);
       this.#ended.resolve(outcome);

@@ -36,6 +36,11 @@ export class SocketPathError extends Error {
     this.prototype.name = "SocketPathError";
   }
 
+  /**
+   * The message is path and reason.
+   * @param path where the socket was to be
+   * @param why the reason
+   */
   constructor(readonly path: string, why: string) {
     super(`${path}: ${why}`);
   }

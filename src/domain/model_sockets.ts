@@ -1,0 +1,80 @@
+/** The device models of a domain that come to sockets: who they are, what they get, how long they may take. */
+
+import type { IoreqServers } from "../ioreq/servers.ts";
+import type { ControlBlock } from "./control_block.ts";
+import { Gate } from "./gate.ts";
+import type { GateDomain } from "./gate_operations.ts";
+import { granted, type RamPiece } from "./grants.ts";
+import type { InterruptLines } from "./interrupt_lines.ts";
+import { type Outcome, SHUTDOWN, STATUS } from "./outcome.ts";
+import type { DomainSpecification } from "./specification.ts";
+
+/** What they need of the domain. */
+export interface ModelSocketsParts {
+  readonly control: ControlBlock;
+  readonly servers: IoreqServers;
+  readonly lines: InterruptLines;
+  readonly ram: readonly RamPiece[];
+}
+
+/** The sockets of one domain; without any it does nothing. */
+export class ModelSockets implements AsyncDisposable {
+  readonly #gate: Gate | undefined;
+
+  /** Starts the gate's Worker: it loads its code while the domain is made. @param end ends the domain's run */
+  constructor(private readonly specification: DomainSpecification, private readonly end: (outcome: Outcome) => void) {
+    const { sockets, hold } = specification;
+    if (sockets.length > 0) this.#gate = new Gate({ hold, fault: (error) => this.#fault(error) });
+  }
+
+  /** Lets device models in. They are numbered after those in Workers, and make their servers themselves. */
+  open({ control, servers, lines, ram }: ModelSocketsParts): void {
+    const { vcpus, models, sockets } = this.specification;
+    const domain: GateDomain = {
+      servers,
+      vcpus,
+      vcpusPerWaiter: control.vcpusPerWaiter,
+      waiterDoorbells: Array.from(control.doorbells),
+      setIrqLevel: (gsi, level) => lines.setLevel(gsi, level),
+      setIsaIrqLevel: (irq, level) => lines.setIsaLevel(irq, level),
+      setPciIntxLevel: (segment, bus, device, pin, level) => lines.setPciIntx(segment, bus, device, pin, level),
+      setPciLinkRoute: (link, irq) => lines.setPciLinkRoute(link, irq),
+      injectMsi: (address, data) => lines.injectMsi(Number(address), data),
+      shutdown: (reason) => this.end(SHUTDOWN[reason]),
+      grants: (who) =>
+        granted(ram, sockets[who - models.length].memory).map(({ address, sizeBytes, bank, offset }) => {
+          return { address, sizeBytes, descriptor: bank.file.number, offset };
+        }),
+    };
+    this.#gate?.start(domain, sockets.map(({ socket: path }, index) => ({ path, emulator: models.length + index })));
+  }
+
+  /** Resolves when a device model serves at every socket, or it took too long, or `ended` resolves. */
+  async ready(ended: Promise<unknown>): Promise<void> {
+    const { deviceModelTimeoutMs, sockets } = this.specification;
+    if (this.#gate === undefined) return;
+    const tooLong = () => {
+      const paths = sockets.map(({ socket }) => socket).join(", ");
+      const reason = `no device model at ${paths} within ${deviceModelTimeoutMs! / 1000} s`;
+      this.end({ kind: "timeout", status: STATUS.TIMEOUT, reason });
+    };
+    const timer = deviceModelTimeoutMs === undefined ? undefined : setTimeout(tooLong, deviceModelTimeoutMs);
+    await Promise.race([this.#gate.ready, ended]);
+    clearTimeout(timer);
+  }
+
+  /** Resolves when no device model is connected. */
+  get empty(): Promise<void> {
+    return this.#gate?.empty ?? Promise.resolve();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#gate?.[Symbol.asyncDispose]();
+  }
+
+  /** A mistake of ours: the run ends, with a status that says so. */
+  #fault(error: unknown): void {
+    const reason = `the gate failed: ${error instanceof Error ? error.message : error}`;
+    this.end({ kind: "internal", status: STATUS.INTERNAL, reason });
+  }
+}

@@ -1,0 +1,36 @@
+/** What a new domain is made of. */
+
+import type { Carrier } from "./carriers.ts";
+import type { MemoryGrant, RamRange } from "./grants.ts";
+
+/** A device model to attach. */
+export interface ModelSpecification {
+  /** The module's URL; undefined is the built-in platform model. */
+  readonly module: string | undefined;
+  /** Structured-cloneable; the second argument of the module's default function. */
+  readonly configuration: unknown;
+  readonly memory: MemoryGrant;
+}
+
+/** A device model that comes to a socket. */
+export interface SocketSpecification {
+  /** The socket's path. */
+  readonly socket: string;
+  readonly memory: MemoryGrant;
+}
+
+/** What a new domain is made of. */
+export interface DomainSpecification {
+  readonly vcpus: number;
+  readonly carrier: Carrier;
+  readonly memoryBytes: number;
+  readonly ram: readonly RamRange[];
+  /** In the order of their server ids; the platform model is the first. */
+  readonly models: readonly ModelSpecification[];
+  /** The guest starts when a device model serves at each of them. */
+  readonly sockets: readonly SocketSpecification[];
+  /** How long a device model may take to start, and for an answer. */
+  readonly deviceModelTimeoutMs: number | undefined;
+  /** Whether requests of a device model at a socket that is gone wait for the next. */
+  readonly hold: boolean;
+}
