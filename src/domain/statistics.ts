@@ -121,7 +121,7 @@ export function statisticsOf(control: ControlBlock, vcpuDescriptors: readonly De
     exits,
     ports: [...ports].map(([port, count]) => ({ port, exits: count })).sort((one, other) => other.exits - one.exits),
     servers: Array.from(requests, (count, id) => serverStatistics(control, id, count, perMs))
-      .filter(({ id, requests }) => requests > 0 || control.servers.server(id).exists),
+      .filter(({ id, requests, unhandled }) => requests > 0 || unhandled > 0 || control.servers.server(id).exists),
     vcpus,
   };
 }
