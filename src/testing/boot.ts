@@ -10,7 +10,7 @@ import { TestConsole } from "./console.ts";
 
 /** What a guest is booted with, beside its image. */
 export interface BootOptions extends Omit<MachineOptions, "image"> {
-  /** The run ends with status 124 after so long; default: never. */
+  /** The run ends with status 124 so long after the guest's start; default: never. Device models may take as long to come. */
   readonly timeoutMs?: number;
 }
 
@@ -96,17 +96,19 @@ export async function boot(image: FileSource, options: BootOptions = {}): Promis
   for (const end of [output.reader, output.writer, input.reader, input.writer]) stack.use(end);
   const console = { input: input.reader.number, output: output.writer.number, escape: null };
   let timer: number | undefined;
-  const machine = await startMachine({ ...options, image }, console, (machine) => {
+  const arm = (machine: Machine) => {
+    clearTimeout(timer);
     if (options.timeoutMs === undefined) return;
     const reason = `time-out after ${options.timeoutMs} ms`;
-    timer = setTimeout(
-      () => machine.end({ kind: "timeout", status: STATUS.TIMEOUT, reason }),
-      options.timeoutMs,
-    ) as unknown as number;
-  }).catch((error) => {
+    const end = () => machine.end({ kind: "timeout", status: STATUS.TIMEOUT, reason });
+    timer = setTimeout(end, options.timeoutMs) as unknown as number;
+  };
+  // Device models may keep the guest waiting as long as it may run; that is no time of its own.
+  const machine = await startMachine({ ...options, image }, console, arm).catch((error) => {
     clearTimeout(timer);
     throw error;
   });
+  arm(machine);
   const testConsole = new TestConsole(output.reader.release(), input.writer.release(), () => describe(machine));
   const ends = stack.move();
   return new TestMachine(machine, testConsole, () => ends.dispose(), timer);
