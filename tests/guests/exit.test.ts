@@ -20,7 +20,7 @@ async function statusesOf(numbers: readonly number[]): Promise<number[]> {
 }
 
 testWith([KVM], "a guest ends with any status from 0 to 63", async () => {
-  const count = repetitions(64);
+  const count = repetitions(repetitions(64));
   const numbers = Array.from({ length: count }, (_, index) => Math.round(index * 63 / (count - 1)));
   assertEquals(await statusesOf(numbers), numbers);
 });
