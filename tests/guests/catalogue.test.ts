@@ -76,15 +76,15 @@ const GUESTS: Record<string, readonly Expectation[]> = {
   }],
   hang: [
     {
-      options: { timeoutMs: 500 },
+      options: { timeoutMs: 3000 },
       status: 124,
-      reason: /^time-out after 500 ms$/,
+      reason: /^time-out after 3000 ms$/,
       console: "hang: halted with interrupts off\n",
     },
     {
-      options: { timeoutMs: 500, cmdline: "spin" },
+      options: { timeoutMs: 3000, cmdline: "spin" },
       status: 124,
-      reason: /^time-out after 500 ms$/,
+      reason: /^time-out after 3000 ms$/,
       console: "hang: spinning\n",
     },
   ],
