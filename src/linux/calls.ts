@@ -43,7 +43,7 @@ function open() {
     write: { parameters: ["i32", "buffer", "usize"], result: "isize" },
     close: { parameters: ["i32"], result: "i32" },
   });
-  const object = Uint8Array.from(atob(NATIVE_OBJECT), (character) => character.charCodeAt(0));
+  const object = Uint8Array.fromBase64(NATIVE_OBJECT);
   const file = libc.symbols.memfd_create(new TextEncoder().encode("xenolith-native\0"), 1 /* MFD_CLOEXEC */);
   const written = file < 0 ? -1 : Number(libc.symbols.write(file, object, BigInt(object.length)));
   if (written !== object.length) throw new Error("the machine code of src/linux could not be written to a memfd");

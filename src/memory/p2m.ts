@@ -14,6 +14,9 @@ const GFNS = 2 ** P2M_ADDRESS_BITS / PAGE_SIZE;
 const SUPERPAGES = GFNS / SUPERPAGE_FRAMES;
 const P2M_BYTES = (SUPERPAGES + GFNS) * 4;
 
+/** Gfns whose entries are viewed together. V8 counts a view as memory of its own, and collects garbage for one of 2 GiB. */
+const BLOCK_GFNS = 2 ** 18, BLOCKS = GFNS / BLOCK_GFNS;
+
 /**
  * An entry is an mfn of 28 bits below a type of 4 bits. The type is stored with its lowest bit flipped, so that a word
  * of zero - memory that nobody has touched - reads as type invalid.
@@ -39,13 +42,11 @@ export const P2M_INVALID = 0;
 /** A domain's p2m as any isolate of the process sees it. Changes are made under the domain's p2m lock. */
 export class P2m {
   readonly #superpages: Uint32Array;
-  readonly #frames: Uint32Array;
+  readonly #blocks: (Uint32Array | undefined)[] = new Array(BLOCKS).fill(undefined);
 
   /** @param address the address of {@linkcode p2mMemory} */
-  constructor(address: bigint) {
-    const memory = viewAt(address, P2M_BYTES);
-    this.#superpages = new Uint32Array(memory, 0, SUPERPAGES);
-    this.#frames = new Uint32Array(memory, SUPERPAGES * 4, GFNS);
+  constructor(private readonly address: bigint) {
+    this.#superpages = new Uint32Array(viewAt(address, SUPERPAGES * 4));
   }
 
   /** The entry of any number taken as gfn: {@linkcode P2M_INVALID} for what is outside the p2m, too. */
@@ -53,7 +54,7 @@ export class P2m {
     if (!(Number.isInteger(gfn) && gfn >= 0 && gfn < GFNS)) return P2M_INVALID;
     const superpage = Math.floor(gfn / SUPERPAGE_FRAMES);
     const entry = this.#superpages[superpage];
-    if (entry === SPLIT) return this.#frames[gfn];
+    if (entry === SPLIT) return this.#block(gfn)[gfn % BLOCK_GFNS];
     return entry === P2M_INVALID ? P2M_INVALID : entry + (gfn - superpage * SUPERPAGE_FRAMES);
   }
 
@@ -88,7 +89,7 @@ export class P2m {
         this.#superpages[superpage] = entry;
       } else {
         this.#split(superpage);
-        for (let index = 0; index < size; index++) this.#frames[at + index] = entry + index * step;
+        this.#setFrames(at, size, entry, step);
       }
       done += size;
     }
@@ -98,9 +99,22 @@ export class P2m {
     const entry = this.#superpages[superpage];
     if (entry === SPLIT) return;
     const step = entry === P2M_INVALID ? 0 : 1;
-    const start = superpage * SUPERPAGE_FRAMES;
-    for (let index = 0; index < SUPERPAGE_FRAMES; index++) this.#frames[start + index] = entry + index * step;
+    this.#setFrames(superpage * SUPERPAGE_FRAMES, SUPERPAGE_FRAMES, entry, step);
     this.#superpages[superpage] = SPLIT;
+  }
+
+  /** Within one superpage. */
+  #setFrames(gfn: number, count: number, first: number, step: number): void {
+    const block = this.#block(gfn), at = gfn % BLOCK_GFNS;
+    for (let index = 0; index < count; index++) block[at + index] = first + index * step;
+  }
+
+  /** The frames' entries that the one of `gfn` is among. */
+  #block(gfn: number): Uint32Array {
+    const index = Math.floor(gfn / BLOCK_GFNS), bytes = BLOCK_GFNS * 4;
+    return this.#blocks[index] ??= new Uint32Array(
+      viewAt(this.address + BigInt(SUPERPAGES * 4 + index * bytes), bytes),
+    );
   }
 }
 

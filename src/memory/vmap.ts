@@ -7,8 +7,11 @@ import { contiguousRuns, runsOf } from "./vmap_runs.ts";
 
 export { ArenaFullError, type VmapArea } from "./vmap_arena.ts";
 
-/** The arenas (Xen: VMAP_DEFAULT, VMAP_XEN) and their sizes in bytes; address space costs nothing. */
-export const VMAP_ARENA_BYTES = { default: 64 * 2 ** 30, payload: 2 ** 30 } as const;
+/**
+ * The arenas (Xen: VMAP_DEFAULT, VMAP_XEN) and their sizes in bytes. Address space costs nothing, but V8 takes the tables
+ * that go with it, 3 MB for each GiB, for garbage to come: with 64 GiB every start began with a collection.
+ */
+export const VMAP_ARENA_BYTES = { default: 8 * 2 ** 30, payload: 2 ** 30 } as const;
 /** Which arena an area is in. */
 export type VmapKind = keyof typeof VMAP_ARENA_BYTES;
 

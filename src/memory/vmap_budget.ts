@@ -51,7 +51,7 @@ function mappingsLeft(): number {
   );
   let lines = 0;
   for (const chunk of chunksOf("/proc/self/maps")) {
-    for (let index = 0; index < chunk.length; index++) if (chunk[index] === LINE_FEED) lines++;
+    for (let at = chunk.indexOf(LINE_FEED); at >= 0; at = chunk.indexOf(LINE_FEED, at + 1)) lines++;
   }
   return Math.floor(limit - limit / HEADROOM_DIVISOR) - lines;
 }
