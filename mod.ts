@@ -24,6 +24,7 @@ export type {
   Statistics,
   TracedRequest,
   VcpuStatistics,
+  WindowStatistics,
 } from "./src/domain/statistics.ts";
 export type { ConsoleOptions } from "./src/devices/console.ts";
 export { ImageError } from "./src/boot/plan.ts";

@@ -46,6 +46,8 @@ Boots each IMAGE in turn; its console is stdin and stdout. Ctrl-] leaves an inte
   --device-model-timeout SECONDS
                      how long a device model may take to start, and for an answer
   --hold             requests of a device model that is gone wait for its successor
+  --populate-on-demand
+                     RAM gets its memory page by page, with the guest's first access
   --reboot           boot again when the guest asks for a reset
   --stats            say on stderr what was counted
   --json FILE        write a report; - is the last line of stderr
@@ -70,7 +72,7 @@ const STRINGS = [
   "device-model",
   "device-model-timeout",
 ] as const;
-const BOOLEANS = ["reboot", "stats", "lane", "hold", "help"] as const;
+const BOOLEANS = ["reboot", "stats", "lane", "hold", "populate-on-demand", "help"] as const;
 
 /** Parses the arguments after "run". @returns undefined for --help. @throws {UsageError} */
 export function parseRun(args: string[]): RunArguments | undefined {
@@ -91,6 +93,7 @@ export function parseRun(args: string[]): RunArguments | undefined {
         deviceModelTimeoutMs: seconds(options, "device-model-timeout") * 1000,
       }),
       hold: options.hold,
+      populateOnDemand: options["populate-on-demand"],
     },
     timeoutMs: given(options, "timeout") ? seconds(options, "timeout") * 1000 : undefined,
     reboot: options.reboot,

@@ -57,7 +57,7 @@ function attach(connection: HypervisorConnection, socket: string): RemoteServer 
 }
 
 async function serve(model: DeviceModel, server: RemoteServer, configuration: unknown): Promise<void> {
-  const runtime = new DeviceModelRuntime(server);
+  using runtime = new DeviceModelRuntime(server);
   runtime.watch(server.hangUp);
   await model(runtime, configuration);
   server.enable();

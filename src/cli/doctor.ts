@@ -2,6 +2,7 @@
 
 import { CAP } from "../kvm/abi.ts";
 import { Kvm } from "../kvm/kvm.ts";
+import { Userfaultfd, UserfaultUnavailable } from "../linux/userfaultfd.ts";
 import { describeImage, formatDescription } from "../boot/describe.ts";
 import { STATUS } from "../domain/outcome.ts";
 import { bootRequest } from "../machine/machine.ts";
@@ -25,6 +26,10 @@ interface HostDescription {
   readonly processors: number;
   readonly maxVcpus: number;
   readonly memorySlots: number;
+  /** Why there is no fault transport (docs/retry.md), and what would give it; undefined: there is one. */
+  readonly withoutFaults: string | undefined;
+  /** Whether pages can be mapped read-only by fault. */
+  readonly readOnlyFaults: boolean;
   /** Missing capabilities with what they are for; empty on a host that can run guests. */
   readonly missing: readonly string[];
 }
@@ -66,8 +71,25 @@ function describeHost(): HostDescription {
     processors: navigator.hardwareConcurrency,
     maxVcpus: kvm.extension(CAP.MAX_VCPUS),
     memorySlots: kvm.extension(CAP.NR_MEMSLOTS),
+    ...describeFaults(),
     missing,
   };
+}
+
+function describeFaults(): Pick<HostDescription, "withoutFaults" | "readOnlyFaults"> {
+  try {
+    const { descriptor, protects } = Userfaultfd.open();
+    descriptor[Symbol.dispose]();
+    return { withoutFaults: undefined, readOnlyFaults: protects };
+  } catch (error) {
+    if (!(error instanceof UserfaultUnavailable)) throw error;
+    return { withoutFaults: error.message, readOnlyFaults: false };
+  }
+}
+
+function formatFaults({ withoutFaults, readOnlyFaults }: HostDescription): string {
+  if (withoutFaults !== undefined) return `windows by exit only: ${withoutFaults}`;
+  return `windows by fault and by exit${readOnlyFaults ? "" : "; by fault none can be read-only (Linux 6.4 can)"}`;
 }
 
 function formatHost(host: HostDescription): string[] {
@@ -76,6 +98,7 @@ function formatHost(host: HostDescription): string[] {
     `kernel        ${host.kernel}`,
     `processors    ${host.processors}`,
     `/dev/kvm      opens; ${host.maxVcpus} vCPUs and ${host.memorySlots} memory slots a VM`,
+    `userfaultfd   ${formatFaults(host)}`,
     ...host.missing.map((name) => `missing       ${name}`),
     host.missing.length === 0 ? "guests run here" : "guests do not run here",
   ];

@@ -8,11 +8,12 @@ import { HypervisorUnavailable } from "../dm/connection.ts";
 import { ImageError } from "../boot/plan.ts";
 import { STATUS } from "../domain/outcome.ts";
 import { UsageError } from "../machine/options.ts";
+import { UserfaultUnavailable } from "../linux/userfaultfd.ts";
 import { LaneError } from "../lane/errors.ts";
 
 /** Errors of the user, and those of the host. */
 const USER = [UsageError, ImageError, SocketPathError];
-const HOST = [KvmUnavailable, LinuxError, MachineMemoryError, HypervisorUnavailable];
+const HOST = [KvmUnavailable, UserfaultUnavailable, LinuxError, MachineMemoryError, HypervisorUnavailable];
 
 /** The exit status that an error stands for. */
 export function statusOf(error: unknown): number {

@@ -4,6 +4,9 @@ import type { Outcome } from "../domain/outcome.ts";
 import type { Statistics } from "../domain/statistics.ts";
 import { UsageError } from "../machine/options.ts";
 
+/** Characters of the longest bar. */
+const WAIT_BAR = 40;
+
 const MOST_PORTS = 16, MOST_VCPUS = 32;
 
 /** The report of `--json` (schema 1). */
@@ -21,6 +24,12 @@ export function jsonReport(outcome: Outcome, description: string, statistics: St
       ...server,
       ranges: ranges.map(({ meanUs, ...range }) => ({ ...range, mean_us: round(meanUs) })),
     })),
+    windows: statistics.windows.map(({ meanWaitUs, longestWaitUs, ...window }) => ({
+      ...window,
+      mean_wait_us: round(meanWaitUs),
+      longest_wait_us: round(longestWaitUs),
+    })),
+    ram: statistics.ram,
     ports: statistics.ports.map(({ port, exits }) => ({ port, exits })),
     vcpus: statistics.vcpus.map((vcpu) => ({
       guest_ms: round(vcpu.guestMs),
@@ -51,6 +60,8 @@ export function formatStatistics(statistics: Statistics, wallMs: number): string
     ...table("exits", Object.entries(exits).sort((one, other) => other[1] - one[1])),
     ...table("port", ports.slice(0, MOST_PORTS).map(({ port, exits }) => [`0x${port.toString(16)}`, exits])),
     ...serverTable(servers),
+    ...windowTable(statistics.windows),
+    ...ramLine(statistics.ram),
     "vcpu       in guest ms   halted ms   waiting ms   outside ms",
     ...vcpus.slice(0, MOST_VCPUS).map(({ guestMs, haltedMs, waitingMs, outsideMs }, id) =>
       String(id).padEnd(8) + ms(guestMs, 14) + ms(haltedMs, 12) + ms(waitingMs, 13) + ms(outsideMs, 13)
@@ -73,6 +84,35 @@ function serverTable(servers: Statistics["servers"]): string[] {
       ),
     ]),
   ];
+}
+
+/** A line a window, and below it how many waits took how long. */
+function windowTable(windows: Statistics["windows"]): string[] {
+  return windows.flatMap((window) => [
+    `window of server ${window.server}, ${hex(window.first)}-${hex(window.last)}, by ${window.transport}: ` +
+    `${window.violations} violations, ${window.maps} pages mapped, ${window.revokes} revoked` +
+    (window.retries > 0 ? `, ${window.retries} asked again` : ""),
+    ...waitTable(window),
+  ]);
+}
+
+function waitTable({ waits, meanWaitUs, longestWaitUs }: Statistics["windows"][number]): string[] {
+  if (waits.length === 0) return [];
+  const most = Math.max(...waits), first = waits.findIndex((count) => count > 0);
+  return [
+    `  waits: mean ${meanWaitUs.toFixed(1)} us, longest ${longestWaitUs.toFixed(1)} us`,
+    ...waits.map((count, power) =>
+      `  up to ${String(2 ** power).padStart(8)} us ${String(count).padStart(9)} ${
+        "#".repeat(Math.ceil(count / most * WAIT_BAR))
+      }`.trimEnd()
+    ).slice(first),
+  ];
+}
+
+function ramLine({ pages, ballooned, populated }: Statistics["ram"]): string[] {
+  if (ballooned === 0 && populated === undefined) return [];
+  const onDemand = populated === undefined ? "" : `, ${populated} populated on demand`;
+  return [`RAM: ${pages} pages, ${ballooned} given back${onDemand}`];
 }
 
 function hex(value: number): string {

@@ -33,3 +33,11 @@ export const IOREQ_GFNS = { address: 0xfef0_0000, sizeBytes: 0x10_0000 } as cons
 
 /** ISA interrupt 0 (the PIT) arrives at I/O APIC pin 2, as on every PC; all others at the pin of their number. */
 export const PIT_IO_APIC_PIN = 2;
+
+/** Guest-physical addresses where nobody else's windows can be: interrupt controllers, ioreq gfns, and what KVM keeps on VMX. */
+export const RESERVED_RANGES: readonly { readonly first: number; readonly last: number }[] = [
+  { first: IO_APIC.address, last: IO_APIC.address + IO_APIC.sizeBytes - 1 },
+  { first: LOCAL_APIC.address, last: LOCAL_APIC.address + LOCAL_APIC.sizeBytes - 1 },
+  { first: IOREQ_GFNS.address, last: IOREQ_GFNS.address + IOREQ_GFNS.sizeBytes - 1 },
+  { first: 0xfffb_c000, last: 0xfffb_ffff },
+];

@@ -44,6 +44,8 @@ export class HypervisorConnection implements Disposable {
   readonly vcpusPerWaiter: number;
   /** Waiting threads. */
   readonly waiters: number;
+  /** Called between a request and its reply: returns when that is there, at the latest. */
+  beforeReply: () => void = () => {};
 
   /** @param socket from now on the connection's */
   private constructor(socket: PacketSocket) {
@@ -83,10 +85,16 @@ export class HypervisorConnection implements Disposable {
   /**
    * Has the hypervisor carry out an operation. Blocks until it has.
    * @param expected how many descriptors may come with the reply
+   * @param descriptors that go with the request; they stay the caller's
    * @throws {DmOpError} it was refused @throws {HypervisorUnavailable} the hypervisor is gone
    */
-  call<N extends OperationName>(name: N, values: Inputs<N>, expected = 0): Received<N> {
-    const packet = this.#exchange(encodeRequest(name, values), expected);
+  call<N extends OperationName>(
+    name: N,
+    values: Inputs<N>,
+    expected = 0,
+    descriptors: readonly number[] = [],
+  ): Received<N> {
+    const packet = this.#exchange(encodeRequest(name, values), expected, descriptors);
     const reply = decodeReply(name, packet.bytes);
     if (reply !== undefined && reply.result === 0) return { ...reply, descriptors: packet.descriptors };
     for (const descriptor of packet.descriptors) descriptor[Symbol.dispose]();
@@ -98,12 +106,13 @@ export class HypervisorConnection implements Disposable {
     this.#socket[Symbol.dispose]();
   }
 
-  #exchange(request: Uint8Array, expected: number) {
+  #exchange(request: Uint8Array, expected: number, descriptors: readonly number[]) {
     try {
-      this.#socket.send(request);
+      this.#socket.send(request, descriptors);
     } catch (error) {
       if (!failedWith(error, EPIPE, ECONNRESET)) throw error;
     }
+    this.beforeReply();
     const packet = this.#socket.receive(expected);
     if (typeof packet === "object") return packet;
     throw new HypervisorUnavailable(this.#socket.subject, "the hypervisor is gone");

@@ -37,6 +37,73 @@ export interface GuestMemoryAccess {
   contains(address: number, sizeBytes: number): boolean;
 }
 
+/** Memory of the model's own, whose pages it can show the guest in its windows. */
+export interface DeviceMemory {
+  /** Zeroed at first; the guest's changes are seen here, and the other way round. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** Pages of 4096 bytes. */
+  readonly pages: number;
+}
+
+/** Pages to show in a window. */
+export interface PageMapping {
+  /** The first page of the window. */
+  readonly page: number;
+  /** Whose frames are shown there. */
+  readonly memory: DeviceMemory;
+  /** The first frame: a page of that memory. */
+  readonly frame: number;
+  /** How many, from both on; default 1. */
+  readonly count?: number;
+  /** A write of the guest is a violation. */
+  readonly readOnly?: boolean;
+}
+
+/** Pages of a window, from the first on; a number is that page alone. */
+export type PageRun = number | { readonly page: number; readonly count: number };
+
+/**
+ * What becomes of an access to a page that is not mapped: these pages are mapped, and it is tried again; it waits until
+ * {@linkcode GuestWindow.retry}; or, on the exit transport only, the handler carries it out.
+ */
+export type Violation = readonly PageMapping[] | "later" | "emulate";
+
+/** Answers accesses to the pages of a window that are not mapped, and writes to those that are mapped read-only. */
+export interface WindowHandler extends Partial<RangeHandler> {
+  /**
+   * A p2m violation. May map more than that page: others will be next.
+   * @param page of the window; @param write it is mapped read-only, or on the exit transport: the access is a write
+   */
+  violation(page: number, write: boolean): Violation;
+}
+
+/** How a window is claimed. */
+export interface WindowOptions {
+  /**
+   * How violations come (docs/retry.md): by "fault" the guest's instruction waits, whatever it is; by "exit" KVM must be
+   * able to emulate it. Default: by fault, where the host has that.
+   */
+  readonly transport?: "fault" | "exit";
+}
+
+/** Guest-physical pages that the model shows its memory in. What it does is in effect when the call returns. */
+export interface GuestWindow {
+  /** How many. */
+  readonly pages: number;
+  /** How violations come. */
+  readonly transport: "fault" | "exit";
+  /**
+   * Shows pages, in this order; each is for the guest at every moment what was there, or what is there now.
+   * @throws {DmOpError} EINVAL not all of it is in window and memory; EOPNOTSUPP read-only on a host that cannot; ENOMEM
+   *   the host has no more mappings. What came before stands
+   */
+  map(mappings: readonly PageMapping[]): void;
+  /** Takes pages back: the guest's next access is a violation. Pages that are not mapped stay so. @throws {DmOpError} EINVAL */
+  revoke(pages: readonly PageRun[]): void;
+  /** Has the accesses go on that {@linkcode WindowHandler.violation} put off. */
+  retry(page: number): void;
+}
+
 /** Why a device model ends the domain's run. */
 export type ShutdownReason = "poweroff" | "reset" | "left" | "console closed";
 
@@ -50,6 +117,24 @@ export interface DeviceModelHost {
   mapPorts(first: number, count: number, handler: RangeHandler, options?: RangeOptions): void;
   /** Claims guest-physical `address` to `address + sizeBytes - 1` (type MEMORY). */
   mapMemory(address: number, sizeBytes: number, handler: RangeHandler, options?: RangeOptions): void;
+  /**
+   * Memory of the model's own. It lives as long as the model.
+   * @param sizeBytes a multiple of 4096 @throws {DmOpError} ENOSPC the server has 16 already; ENOMEM
+   */
+  createMemory(sizeBytes: number): DeviceMemory;
+  /**
+   * The same with a file that somebody else made: a memfd with F_SEAL_SHRINK.
+   * @param descriptor stays the model's @throws {DmOpError} EINVAL it is no such file, or smaller; ENOSPC; ENOMEM
+   */
+  importMemory(descriptor: number, sizeBytes: number): DeviceMemory;
+  /**
+   * Claims guest-physical `address` to `address + sizeBytes - 1` as a window, in which nothing is mapped.
+   * @param address, sizeBytes multiples of 4096
+   * @throws {DmOpError} EBUSY a violation by fault is still to be answered; EEXIST there is memory or another window; EOPNOTSUPP no such transport on this host; ENOSPC
+   */
+  mapWindow(address: number, sizeBytes: number, handler: WindowHandler, options?: WindowOptions): GuestWindow;
+  /** Gives up a window, which takes back all its pages; `address` is what {@linkcode mapWindow} got. @throws {DmOpError} EBUSY likewise */
+  unmapWindow(address: number): void;
   /**
    * Claims the configuration space of a PCI function (type PCI): offsets are its registers, 0 to 255.
    * @param bus 0-255; @param device 0-31; @param fn 0-7

@@ -21,4 +21,19 @@
  * @module
  */
 
-export type { DeviceModelHost, GuestMemoryAccess, RangeHandler, RangeOptions, ShutdownReason, Watch } from "./host.ts";
+export { DmOpError } from "../ioreq/dm_op_error.ts";
+export type {
+  DeviceMemory,
+  DeviceModelHost,
+  GuestMemoryAccess,
+  GuestWindow,
+  PageMapping,
+  PageRun,
+  RangeHandler,
+  RangeOptions,
+  ShutdownReason,
+  Violation,
+  Watch,
+  WindowHandler,
+  WindowOptions,
+} from "./host.ts";

@@ -7,7 +7,7 @@ import { EINVAL, EOPNOTSUPP } from "../linux/errno.ts";
 import { DM_OP } from "../ioreq/abi.ts";
 import type { ShutdownReason } from "./host.ts";
 
-/** Goes up with every change that a device model could notice. */
+/** Goes up with every change that a device model written before it would notice; operations were added since. */
 export const PROTOCOL_VERSION = 1;
 
 /** A request: u32 operation, u32 0, payload. A reply: u32 operation, i32 result (0 or -errno), payload. */
@@ -165,6 +165,29 @@ export const OPERATIONS = {
   waiters: { op: 0x104, sizeBytes: 8, in: { first: [0, "u32"] }, out: { nr_waiters: [4, "u32"] }, zero: [] },
   guest_memory: { op: 0x105, sizeBytes: 8, in: { first: [0, "u32"] }, out: { nr_ranges: [4, "u32"] }, zero: [] },
   buffer_io_range: { op: 0x106, ...RANGE },
+  add_memory: {
+    op: 0x107,
+    sizeBytes: 16,
+    in: { id: [0, "u16"], bytes: [8, "u64"] },
+    out: { memory: [4, "u32"] },
+    zero: [[2, 2]],
+  },
+  remove_memory: { op: 0x108, sizeBytes: 8, in: { id: [0, "u16"], memory: [4, "u32"] }, out: {}, zero: [[2, 2]] },
+  map_window: {
+    op: 0x109,
+    sizeBytes: 24,
+    in: { id: [0, "u16"], transport: [2, "u16"], gfn: [8, "u64"], nr_pages: [16, "u64"] },
+    out: {},
+    zero: [[4, 4]],
+  },
+  unmap_window: {
+    op: 0x10a,
+    sizeBytes: 24,
+    in: { id: [0, "u16"], gfn: [8, "u64"], nr_pages: [16, "u64"] },
+    out: {},
+    zero: [[2, 6]],
+  },
+  pager: { op: 0x10b, sizeBytes: 4, in: { id: [0, "u16"] }, out: {}, zero: [[2, 2]] },
 } as const satisfies Record<string, Layout>;
 
 export type OperationName = keyof typeof OPERATIONS;

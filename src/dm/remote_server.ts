@@ -2,14 +2,19 @@
 
 import { Descriptor } from "../linux/descriptor.ts";
 import { Mapping } from "../linux/mapping.ts";
-import { POLLERR, POLLHUP } from "../linux/poll.ts";
+import { POLLERR, POLLHUP, POLLIN, PollSet } from "../linux/poll.ts";
 import { PAGE_SIZE } from "../memory/address.ts";
+import type { Transport } from "../memory/stage_area.ts";
+import type { Doorbell } from "../events/doorbell.ts";
+import { AdaptiveSpin } from "../events/spin.ts";
 import { WakeBoard } from "../events/wake_board.ts";
 import { BUFIOREQ, type Bufioreq, type RangeType, RESOURCE_FRAME } from "../ioreq/abi.ts";
 import { BufferedRing } from "../ioreq/buffered_ring.ts";
+import { COMMAND, COMMAND_ENTRIES } from "../ioreq/command_ring.ts";
+import { DmOpError } from "../ioreq/dm_op_error.ts";
 import { NOTIFICATION_BYTES, NotificationArea } from "../ioreq/notification.ts";
 import { IoreqSlots } from "../ioreq/slots.ts";
-import type { Attachment } from "./attachment.ts";
+import type { Attachment, PageCommand } from "./attachment.ts";
 import { type HypervisorConnection, HypervisorUnavailable } from "./connection.ts";
 import { type GrantedPiece, MappedGrants } from "./granted_memory.ts";
 import type { ShutdownReason, Watch } from "./host.ts";
@@ -22,6 +27,8 @@ const LOW = 0, HIGH = 1;
 export class RemoteServer implements Attachment, Disposable {
   readonly #held: DisposableStack;
   readonly #board: WakeBoard;
+  readonly #spin = new AdaptiveSpin();
+  #pager: Doorbell | undefined;
   #lost = false;
   readonly server: number;
   readonly slots: IoreqSlots;
@@ -97,6 +104,102 @@ export class RemoteServer implements Attachment, Disposable {
 
   notify(vcpu: number): void {
     this.#board.wake(vcpu);
+  }
+
+  addMemory(file: Descriptor, sizeBytes: number): number {
+    const request = { id: this.server, bytes: BigInt(sizeBytes) };
+    return this.connection.call("add_memory", request, 0, [file.number]).out.memory;
+  }
+
+  mapWindow(gfn: number, pages: number, transport: Transport, serve: () => void): void {
+    this.#answering(serve, () => this.connection.call("map_window", { ...this.#window(gfn, pages), transport }));
+    this.#pager ??= this.#openPager();
+  }
+
+  unmapWindow(gfn: number, pages: number, serve: () => void): void {
+    this.#answering(serve, () => this.connection.call("unmap_window", this.#window(gfn, pages)));
+  }
+
+  /** Answers requests while the hypervisor takes its time for one of ours. */
+  #answering(serve: () => void, call: () => void): void {
+    const { channels: { doorbell } } = this.area, poll = new PollSet(2);
+    this.connection.beforeReply = () => {
+      for (;;) {
+        doorbell.arm();
+        serve();
+        poll.clear();
+        poll.add(doorbell.descriptor, POLLIN);
+        poll.add(this.connection.descriptor, POLLIN);
+        poll.wait();
+        doorbell.disarm();
+        if (poll.result(0) !== 0) doorbell.clear();
+        if (poll.result(1) !== 0) return;
+      }
+    };
+    try {
+      call();
+    } finally {
+      this.connection.beforeReply = () => {};
+    }
+  }
+
+  order(commands: readonly PageCommand[]): void {
+    for (const command of commands) this.#push(command);
+  }
+
+  change(commands: readonly PageCommand[]): void {
+    let refusal: DmOpError | undefined;
+    for (let from = 0; from < commands.length; from += COMMAND_ENTRIES) {
+      const part = commands.slice(from, from + COMMAND_ENTRIES), indices = part.map((command) => this.#push(command));
+      this.notifyPager();
+      this.#awaitTaken(indices.at(-1)!);
+      indices.forEach((index, at) => {
+        const result = this.area.commands.result(index), { op, gfn, count } = part[at];
+        if (result === 0) return;
+        const name = op === COMMAND.MAP ? "map" : "revoke";
+        refusal ??= new DmOpError(name, -result, `gfn 0x${gfn.toString(16)} + ${count}`);
+      });
+    }
+    if (refusal !== undefined) throw refusal;
+  }
+
+  notifyPager(): void {
+    this.#pager?.ring();
+  }
+
+  #push({ op, gfn, count, memory, frame, readOnly }: PageCommand): number {
+    const { commands } = this.area;
+    if (!commands.hasRoom) {
+      this.notifyPager();
+      this.#awaitTaken(commands.pushed - 1);
+    }
+    return commands.push(op, gfn, count, memory, frame, readOnly);
+  }
+
+  /** Waits until the hypervisor has carried out the command of that index. @throws {HypervisorUnavailable} it is gone */
+  #awaitTaken(index: number): void {
+    const { commands, channels: { doorbell } } = this.area, poll = new PollSet(2);
+    const isTaken = () => ((commands.taken - index - 1) | 0) >= 0;
+    while (!this.#spin.until(isTaken)) {
+      doorbell.arm();
+      poll.clear();
+      poll.add(doorbell.descriptor, POLLIN);
+      poll.add(this.connection.descriptor, 0);
+      if (isTaken()) poll.look();
+      else poll.wait();
+      doorbell.disarm();
+      if (poll.result(0) !== 0) doorbell.clear();
+      if (poll.result(1) !== 0 && !isTaken()) throw new HypervisorUnavailable("hypervisor", "the hypervisor is gone");
+    }
+  }
+
+  #openPager(): Doorbell {
+    using received = new Descriptors(this.connection.call("pager", { id: this.server }, 1).descriptors, 1);
+    return this.area.pager(this.#held.use(received.take(0)).number);
+  }
+
+  #window(gfn: number, pages: number) {
+    return { id: this.server, gfn: BigInt(gfn), nr_pages: BigInt(pages) };
   }
 
   [Symbol.dispose](): void {

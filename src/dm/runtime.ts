@@ -4,10 +4,22 @@ import { POLLIN, PollSet } from "../linux/poll.ts";
 import type { EventChannels } from "../events/event_channels.ts";
 import { AdaptiveSpin } from "../events/spin.ts";
 import { RANGE, type RangeType, STATE, TYPE } from "../ioreq/abi.ts";
-import { portVcpu } from "../ioreq/notification.ts";
+import { FAULT_SLOTS, portFault, portVcpu } from "../ioreq/notification.ts";
 import type { IoreqSlots } from "../ioreq/slots.ts";
 import type { Attachment } from "./attachment.ts";
-import type { DeviceModelHost, GuestMemoryAccess, RangeHandler, RangeOptions, ShutdownReason, Watch } from "./host.ts";
+import type {
+  DeviceMemory,
+  DeviceModelHost,
+  GuestMemoryAccess,
+  GuestWindow,
+  RangeHandler,
+  RangeOptions,
+  ShutdownReason,
+  Watch,
+  WindowHandler,
+  WindowOptions,
+} from "./host.ts";
+import { Windows } from "./windows.ts";
 
 /** Descriptors are looked at at least once in so many requests, even when the next request is always there. */
 const REQUESTS_PER_LOOK = 64;
@@ -24,13 +36,14 @@ interface Claim {
 }
 
 /** One device model at one server. */
-export class DeviceModelRuntime implements DeviceModelHost {
+export class DeviceModelRuntime implements DeviceModelHost, Disposable {
   readonly #slots: IoreqSlots;
   readonly #channels: EventChannels;
   readonly #spin = new AdaptiveSpin();
   readonly #claims: Record<RangeType, Claim[]> = { [RANGE.PORT]: [], [RANGE.MEMORY]: [], [RANGE.PCI]: [] };
   readonly #ports = new Map<number, Claim>();
   readonly #functions = new Map<number, Claim>();
+  readonly #windows: Windows;
   readonly #watches: Watch[] = [];
   readonly #flushes: (() => void)[] = [];
   readonly #stops: (() => void)[] = [];
@@ -46,6 +59,7 @@ export class DeviceModelRuntime implements DeviceModelHost {
   constructor(private readonly attachment: Attachment) {
     this.#slots = attachment.slots;
     this.#channels = attachment.area.channels;
+    this.#windows = new Windows(attachment, () => void this.#channels.drain(this.#deliver));
   }
 
   get vcpus(): number {
@@ -64,6 +78,27 @@ export class DeviceModelRuntime implements DeviceModelHost {
 
   mapMemory(address: number, sizeBytes: number, handler: RangeHandler, options?: RangeOptions): void {
     this.#map(RANGE.MEMORY, address, address + sizeBytes - 1, handler, options);
+  }
+
+  createMemory(sizeBytes: number): DeviceMemory {
+    return this.#windows.createMemory(sizeBytes);
+  }
+
+  importMemory(descriptor: number, sizeBytes: number): DeviceMemory {
+    return this.#windows.importMemory(descriptor, sizeBytes);
+  }
+
+  mapWindow(address: number, sizeBytes: number, handler: WindowHandler, options?: WindowOptions): GuestWindow {
+    const window = this.#windows.map(address, sizeBytes, handler, options), last = address + sizeBytes - 1;
+    const emulated = { read: handler.read ?? (() => -1), write: handler.write ?? (() => {}) };
+    this.#claims[RANGE.MEMORY].push({ first: address, last, handler: emulated });
+    return window;
+  }
+
+  unmapWindow(address: number): void {
+    this.#windows.unmap(address);
+    const index = this.#claims[RANGE.MEMORY].findIndex(({ first }) => first === address);
+    this.#claims[RANGE.MEMORY].splice(index, 1);
   }
 
   mapPci(bus: number, device: number, fn: number, handler: RangeHandler): void {
@@ -157,6 +192,11 @@ export class DeviceModelRuntime implements DeviceModelHost {
     this.#stops.forEach((flush) => flush());
   }
 
+  /** The model's memory goes. */
+  [Symbol.dispose](): void {
+    this.#windows[Symbol.dispose]();
+  }
+
   /**
    * Hands out what the watched descriptors have; sleeps until one has something, or a request comes, if it may.
    * Indexed loops: this runs between requests, and an iterator would be an allocation.
@@ -202,7 +242,10 @@ export class DeviceModelRuntime implements DeviceModelHost {
     const ring = this.attachment.ring;
     if (ring !== undefined && ring.pending) ring.drain(this.#deliverBuffered);
     const vcpu = portVcpu(port);
-    if (vcpu < this.attachment.area.vcpus) this.#serve(vcpu);
+    if (vcpu < this.attachment.area.vcpus) return this.#serve(vcpu);
+    const slot = portFault(this.attachment.area.vcpus, port);
+    if (slot < 0 || slot >= FAULT_SLOTS) return;
+    if (this.attachment.area.faults.advance(slot, STATE.READY, STATE.INPROCESS)) this.#windows.fault(slot);
   }
 
   /** One request: INPROCESS, the handler's work, IORESP_READY, and the vCPU is woken. */
@@ -212,7 +255,9 @@ export class DeviceModelRuntime implements DeviceModelHost {
     const size = slots.size(vcpu), type = slots.type(vcpu);
     if (type === TYPE.PCI_CONFIG) this.#configure(vcpu, size);
     else if (type === TYPE.INVALIDATE) this.#invalidations.forEach((forget) => forget());
-    else this.#access(vcpu, type, size);
+    else if (type === TYPE.COPY && this.#windows.access(vcpu, slots.address(vcpu), !slots.isRead(vcpu)) === "done") {
+      return;
+    } else this.#access(vcpu, type, size);
     slots.setState(vcpu, STATE.IORESP_READY);
     this.attachment.notify(vcpu);
   }

@@ -21,13 +21,14 @@ export interface CarrierStart {
  *
  * It has one vCPU, and looks at what that waits for, not at the bits of its wake boards.
  * @param start the waiter's number is the vCPU's
- * @param report tells the owner that the vCPU has come to rest while the domain is paused
+ * @param report tells the owner that the vCPU has come to rest while the domain is paused, or needs the pager
  */
-export function carry(start: CarrierStart, report: (report: { kind: "paused" }) => void): void {
+export function carry(start: CarrierStart, report: (report: { kind: "paused" | "pager" }) => void): void {
   const control = new ControlBlock(start.controlBlock, start.vcpus);
   const record = control.vcpu(start.waiter);
   const waiter = new Waiter(control, start.waiter);
-  const machine = new VcpuMachine(control, record, waiter.views), spin = new AdaptiveSpin();
+  const machine = new VcpuMachine(control, record, waiter.views, () => report({ kind: "pager" }));
+  const spin = new AdaptiveSpin();
   const clock = pointerTo(record.clockAddress), descriptor = record.descriptor;
   const settled = () => machine.settled;
   record.thread = threadId();

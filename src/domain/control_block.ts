@@ -3,6 +3,11 @@
 import { viewAt } from "../linux/mapping.ts";
 import { Lock } from "../linux/lock.ts";
 import { PAGE_SIZE, roundUp } from "../memory/address.ts";
+import { BankViews } from "../memory/bank.ts";
+import { P2m } from "../memory/p2m.ts";
+import { PhysicalMap } from "../memory/physical_map.ts";
+import { StageTable } from "../memory/stage_table.ts";
+import { Doorbell } from "../events/doorbell.ts";
 import { WAKE_BOARD, WAKE_BOARD_BYTES, WAKE_BOARD_VCPUS, WakeBoard } from "../events/wake_board.ts";
 import { SERVER_TABLE_BYTES, ServerTable } from "../ioreq/server_table.ts";
 import { type Outcome, OUTCOMES } from "./outcome.ts";
@@ -10,10 +15,26 @@ import { TraceRing } from "./trace.ts";
 import { VCPU_RECORD_BYTES, VcpuRecord } from "./vcpu_record.ts";
 
 /** Words of the header. */
-const VCPUS = 0, PAUSED = 1, CF8 = 2, LOCK = 3, VM = 4, VCPUS_PER_WAITER = 5, WAITERS = 6;
-const OUTCOME = 8, STATUS = 9, OUTCOME_VCPU = 10, CODE_BITS = 11, CODE_LENGTH = 12, REASON_LENGTH = 13, RECORDED = 14;
+const VCPUS = 0, PAUSED = 1, CF8 = 2, LOCK = 3, VM = 4, VCPUS_PER_WAITER = 5, WAITERS = 6, WINDOWS = 7;
+const OUTCOME = 8,
+  STATUS = 9,
+  OUTCOME_VCPU = 10,
+  CODE_BITS = 11,
+  CODE_LENGTH = 12,
+  REASON_LENGTH = 13,
+  RECORDED = 14,
+  PAGER_ASLEEP = 15;
+const PAGER_RELEASED = 30, ON_DEMAND = 31;
 /** Bytes of the header. */
-const BANK_TABLE = 64, P2M = 72, RIP = 80, CODE = 88, CODE_BYTES = 15, TRACES = 104, REASON = 128, REASON_BYTES = 896;
+const BANK_TABLE = 64,
+  P2M = 72,
+  RIP = 80,
+  CODE = 88,
+  CODE_BYTES = 15,
+  TRACES = 104,
+  STAGE = 112,
+  REASON = 128,
+  REASON_BYTES = 896;
 const HEADER_BYTES = 1024;
 
 const SERVERS = HEADER_BYTES;
@@ -44,8 +65,9 @@ export class ControlBlock {
   readonly #doorbells: Int32Array;
   readonly #portCounts: Float64Array[] = [];
   #board: WakeBoard | undefined;
+  #map: PhysicalMap | undefined;
   readonly servers: ServerTable;
-  /** Held while the outcome is written, and by whoever changes the p2m. */
+  /** Held while the outcome is written. */
   readonly lock: Lock;
 
   /** @param address where {@linkcode controlBlockBytes} bytes of shared memory, zeroed at first, begin */
@@ -81,6 +103,50 @@ export class ControlBlock {
 
   get p2m(): bigint {
     return BigInt(this.#doubles[P2M / 8]);
+  }
+
+  /** The p2m and its second stage as this isolate changes them. */
+  get physicalMap(): PhysicalMap {
+    if (this.#map !== undefined) return this.#map;
+    const table = new StageTable(BigInt(this.#doubles[STAGE / 8]));
+    return this.#map = new PhysicalMap(table, new P2m(this.p2m), new BankViews(this.bankTable));
+  }
+
+  /** @param stage where STAGE_BYTES of memory begin */
+  setStage(stage: bigint): void {
+    this.#doubles[STAGE / 8] = Number(stage);
+  }
+
+  /** The pager's own doorbell. @param descriptor its eventfd */
+  pagerDoorbell(descriptor: number): Doorbell {
+    return new Doorbell(this.#words, PAGER_ASLEEP, descriptor);
+  }
+
+  /** Whether the pager is to end. */
+  get pagerReleased(): boolean {
+    return Atomics.load(this.#words, PAGER_RELEASED) !== 0;
+  }
+
+  releasePager(): void {
+    Atomics.store(this.#words, PAGER_RELEASED, 1);
+  }
+
+  /** Whether RAM gets its memory page by page. */
+  get populatesOnDemand(): boolean {
+    return this.#words[ON_DEMAND] !== 0;
+  }
+
+  set populatesOnDemand(on: boolean) {
+    this.#words[ON_DEMAND] = on ? 1 : 0;
+  }
+
+  /** Whether there has ever been a window: without one, no access is a violation. */
+  get hasWindows(): boolean {
+    return this.#words[WINDOWS] !== 0;
+  }
+
+  set hasWindows(on: boolean) {
+    Atomics.store(this.#words, WINDOWS, on ? 1 : 0);
   }
 
   /** @param traces where traceBytes(vcpus) of memory begin */

@@ -1,7 +1,17 @@
 /** The domain's Workers: started early, told what to do once, waited for at the end. */
 
-import type { Report, Start } from "./messages.ts";
+import { type ModelRequest, REPLY, type Report, type Start } from "./messages.ts";
 import { WORKER_URLS } from "./worker_urls.ts";
+
+/** Whose Workers they are. */
+export interface CrewOwner {
+  /** The run has ended in that Worker, or it failed (with the reason). */
+  memberEnded(name: string, failure: string | undefined): void;
+  /** Accesses may have to wait from now on. */
+  startPager(): void;
+  /** Carries out what a model asks for. Resolves to the result, or -errno; never rejects. */
+  modelRequest(name: string, request: ModelRequest): Promise<number>;
+}
 
 /** One Worker of a domain. */
 export class CrewMember {
@@ -15,22 +25,23 @@ export class CrewMember {
   /**
    * Starts the Worker; loading its code overlaps with whatever the caller does next.
    * @param name for debuggers, and by which a bundle knows what it is
-   * @param onEnd called when the run has ended in this Worker, or it failed (with the reason)
    */
-  constructor(role: keyof typeof WORKER_URLS, readonly name: string, onEnd: (failure?: string) => void) {
+  constructor(role: keyof typeof WORKER_URLS, readonly name: string, private readonly owner: CrewOwner) {
     this.#worker = new Worker(WORKER_URLS[role], { type: "module", name: `${role}:${name}` });
     this.#worker.onmessage = ({ data }: MessageEvent<Report>) => {
+      if (data.kind === "pager") return owner.startPager();
+      if (data.kind === "request") return void this.#request(data.request, data.reply);
       this.#report.resolve();
       this.#report = Promise.withResolvers();
       if (data.kind === "paused") return;
       if (data.kind === "ready") return this.#ready.resolve();
       if (data.kind !== "ended") this.#gone();
-      onEnd(data.kind === "failed" ? data.message : undefined);
+      owner.memberEnded(name, data.kind === "failed" ? data.message : undefined);
     };
     this.#worker.onerror = (event) => {
       event.preventDefault();
       this.#gone();
-      onEnd(event.message);
+      owner.memberEnded(name, event.message);
     };
   }
 
@@ -66,10 +77,20 @@ export class CrewMember {
     this.#worker.terminate();
   }
 
+  async #request(request: ModelRequest, reply: Int32Array<SharedArrayBuffer>): Promise<void> {
+    answer(reply, await this.owner.modelRequest(this.name, request));
+  }
+
   #gone(): void {
     this.#idle = true;
     this.#report.resolve();
     this.#ready.resolve();
     this.#stopped.resolve();
   }
+}
+
+function answer(reply: Int32Array<SharedArrayBuffer>, result: number): void {
+  reply[REPLY.RESULT] = result;
+  Atomics.store(reply, REPLY.DONE, 1);
+  Atomics.notify(reply, REPLY.DONE);
 }

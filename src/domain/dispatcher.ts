@@ -9,8 +9,8 @@ import { STATUS } from "./outcome.ts";
 import { NEXT } from "./vcpu_machine.ts";
 import { Waiter } from "./waiter.ts";
 
-/** What a dispatcher tells the owner: that all its vCPUs are out of the guest while paused, that one ended the run. */
-type DispatcherReport = { kind: "paused" | "ended" };
+/** What a dispatcher tells the owner: that all its vCPUs are out of the guest while paused, that one ended the run or needs the pager. */
+type DispatcherReport = { kind: "paused" | "ended" | "pager" };
 
 /** Carries the waiter's vCPUs until the domain stops; when it returns or throws, none of their threads is left. */
 export function dispatch(start: CarrierStart, report: (report: DispatcherReport) => void): void {
@@ -19,7 +19,13 @@ export function dispatch(start: CarrierStart, report: (report: DispatcherReport)
   using stacks = new ThreadStacks(count);
   const waiter = new Waiter(control, start.waiter);
   const vcpus = Array.from({ length: count }, (_, index) => {
-    return new NativeVcpu(control, control.vcpu(first + index), waiter.views, stacks.end(index));
+    return new NativeVcpu(
+      control,
+      control.vcpu(first + index),
+      waiter.views,
+      stacks.end(index),
+      () => report({ kind: "pager" }),
+    );
   });
   try {
     serve(control, waiter, vcpus, first, report);

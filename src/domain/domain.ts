@@ -1,6 +1,7 @@
 /** A domain: a VM's memory, vCPUs and ioreq servers, with the life cycle that holds them together. */
 
 import { clock } from "../linux/calls.ts";
+import { EIO } from "../linux/errno.ts";
 import { eventDescriptor } from "../linux/event_descriptor.ts";
 import { Mapping } from "../linux/mapping.ts";
 import { installKick, kickThread } from "../linux/signal.ts";
@@ -13,28 +14,34 @@ import type { Vm } from "../kvm/vm.ts";
 import { PAGE_SIZE } from "../memory/address.ts";
 import { BankViews, MachineMemory } from "../memory/bank.ts";
 import { GuestMemory } from "../memory/guest_memory.ts";
-import { P2m, p2mMemory } from "../memory/p2m.ts";
+import { GuestRam } from "../memory/guest_ram.ts";
+import { p2mMemory } from "../memory/p2m.ts";
 import { SecondStage } from "../memory/second_stage.ts";
+import { STAGE_BYTES } from "../memory/stage_table.ts";
 import { Vmap } from "../memory/vmap.ts";
 import { IO_APIC, PIT_IO_APIC_PIN } from "../devices/platform_map.ts";
 import { BUFIOREQ } from "../ioreq/abi.ts";
 import { IoreqServers } from "../ioreq/servers.ts";
-import { divide, type Division } from "./carriers.ts";
+import { divide } from "./carriers.ts";
 import { ControlBlock, controlBlockBytes } from "./control_block.ts";
-import { CrewMember } from "./crew.ts";
+import { CrewMember, type CrewOwner } from "./crew.ts";
 import { cutRam, type RamPiece } from "./grants.ts";
 import { InterruptLines } from "./interrupt_lines.ts";
+import type { ModelRequest } from "./messages.ts";
 import { ModelSockets } from "./model_sockets.ts";
 import { type Outcome, STATUS } from "./outcome.ts";
+import { PAGER, PagerCrew } from "./pager_crew.ts";
 import { RequestWatch } from "./request_watch.ts";
 import { ServedDomainMemory } from "./served_domain.ts";
 import type { DomainSpecification } from "./specification.ts";
-import { type Statistics, statisticsOf, type TracedRequest, tracedRequests } from "./statistics.ts";
+import { type Statistics, statisticsOf, ticksPerMs, type TracedRequest, tracedRequests } from "./statistics.ts";
 import { traceBytes } from "./trace.ts";
 import { VCPU_STATE, VCPU_STATES, type VcpuRecord, type VcpuState } from "./vcpu_record.ts";
+import { WindowOperations } from "./windows.ts";
+import { describe } from "./worker.ts";
 
 /** The domain id that owns guest memory, and the host's (Xen: dom0), which owns everything else. */
-const DOMID = 1;
+const DOMID = 1, HOST_DOMID = 0;
 
 /** How long a model may take to flush its output after an ending that nobody wants to wait for. */
 const GRACE_MS = 500;
@@ -62,6 +69,9 @@ export class Domain implements AsyncDisposable {
   readonly #tscDeadline: boolean;
   readonly #madeTicks = clock();
   readonly #sockets: ModelSockets;
+  readonly #secondStage: SecondStage;
+  readonly #windows: WindowOperations;
+  readonly #pager: PagerCrew;
   /** Resolves at the next {@linkcode resume}: vCPUs that were let in again before they came to rest report nothing. */
   #resumed = Promise.withResolvers<void>();
   #halting: Promise<void> | undefined;
@@ -72,16 +82,22 @@ export class Domain implements AsyncDisposable {
   constructor(kvm: Kvm, private readonly specification: DomainSpecification) {
     const { vcpus, models } = specification;
     const { role, vcpusPerWaiter, waiters } = divide(specification.carrier, vcpus, navigator.hardwareConcurrency);
-    const member = (role: Division["role"] | "model", what: string) =>
-      new CrewMember(role, what, (failure) => this.#memberEnded(what, failure));
+    const owner: CrewOwner = {
+      memberEnded: (name, failure) => this.#memberEnded(name, failure),
+      startPager: () => this.#pager.start(this.#control),
+      modelRequest: (name, request) => this.#modelRequest(name, request),
+    };
+    this.#pager = this.#resources.use(new PagerCrew(owner));
     // Workers first: they load their code while this thread builds the VM.
-    this.#models = models.map((_, id) => member("model", `device model ${id}`));
+    this.#models = models.map((_, id) => new CrewMember("model", `device model ${id}`, owner));
+    if (specification.populateOnDemand) this.#pager.prepare();
     const what = role === "carrier" ? "vCPU" : role;
-    this.#carriers = Array.from({ length: waiters }, (_, id) => member(role, `${what} ${id}`));
+    this.#carriers = Array.from({ length: waiters }, (_, id) => new CrewMember(role, `${what} ${id}`, owner));
     this.#sockets = new ModelSockets(specification, (outcome) => this.end(outcome));
     try {
       installKick();
       this.#cpuid = kvm.supportedCpuid();
+      const kvmReportsFetches = kvm.extension(CAP.EXIT_ON_EMULATION_FAILURE) > 0;
       this.#tscDeadline = kvm.extension(CAP.TSC_DEADLINE_TIMER) > 0;
       const use = <T extends Disposable>(resource: T): T => this.#resources.use(resource);
       const block = use(Mapping.anonymous(controlBlockBytes(vcpus, waiters), "control block"));
@@ -90,22 +106,41 @@ export class Domain implements AsyncDisposable {
       this.#machine = use(new MachineMemory());
       const p2mTable = use(p2mMemory());
       this.#control.setMemory(this.#machine.tableAddress, p2mTable.address, traces.address);
-      const p2m = new P2m(p2mTable.address);
-      this.memory = new GuestMemory(p2m, new BankViews(this.#machine.tableAddress));
+      this.#control.setStage(use(Mapping.anonymous(STAGE_BYTES, "second stage")).address);
+      const map = this.#control.physicalMap, banks = new BankViews(this.#machine.tableAddress);
+      map.table.ticksPerUs = ticksPerMs() / 1000;
+      this.#control.populatesOnDemand = specification.populateOnDemand;
+      const guestRam = new GuestRam(map, banks);
+      this.memory = new GuestMemory(map.p2m, banks, (gfn) => guestRam.touch(gfn));
       this.#vm = use(kvm.createVm());
       this.#control.vm = this.#vm.descriptor.number;
-      const secondStage = use(new SecondStage(this.#vm, p2m));
-      this.#ram = this.#createRam(secondStage);
+      this.#secondStage = use(new SecondStage(this.#vm, map));
+      this.#ram = this.#createRam(this.#secondStage);
       this.#createInterruptControllers();
       this.#lines = new InterruptLines(this.#control.interruptLines, this.#vm);
       const doorbells = this.#carriers.map(({ name }) => use(eventDescriptor(`doorbell of ${name}`)).number);
       this.#control.setWaiters(vcpusPerWaiter, doorbells);
       for (let id = 0; id < vcpus; id++) this.#createVcpu(id);
-      const parts = { control: this.#control, machine: this.#machine, vmap: use(new Vmap(this.#machine)), secondStage };
-      const served = new ServedDomainMemory({ ...parts, domid: DOMID, wakeVcpus: () => this.#wakeAll() });
+      const parts = { control: this.#control, machine: this.#machine, secondStage: this.#secondStage };
+      this.#windows = new WindowOperations({
+        ...parts,
+        owner: HOST_DOMID,
+        startPager: () => this.#pager.start(this.#control),
+        ringPager: () => this.#pager.ring(this.#control),
+        reportFetches: () => this.#reportFetches(kvmReportsFetches),
+      });
+      const places = { vmap: use(new Vmap(this.#machine)), windows: this.#windows };
+      const served = new ServedDomainMemory({ ...parts, ...places, domid: DOMID, wakeVcpus: () => this.#wakeAll() });
       this.servers = use(new IoreqServers(served, this.#control.servers));
       for (let id = 0; id < models.length; id++) this.#createServer(id);
-      this.#sockets.open({ control: this.#control, servers: this.servers, lines: this.#lines, ram: this.#ram });
+      this.#sockets.open({
+        control: this.#control,
+        servers: this.servers,
+        windows: this.#windows,
+        pagerDoorbell: this.#pager.doorbell.number,
+        lines: this.#lines,
+        ram: this.#ram,
+      });
     } catch (error) {
       void this.#sockets[Symbol.asyncDispose]();
       this.#terminate();
@@ -150,10 +185,13 @@ export class Domain implements AsyncDisposable {
   /** Waits until every device model serves, then lets the vCPUs in. */
   async start(): Promise<void> {
     const { vcpus, models } = this.specification;
-    const controlBlock = this.#control.address;
-    models.forEach((model, server) => this.#models[server].start({ controlBlock, vcpus, server, ...model }));
+    const controlBlock = this.#control.address, pagerDoorbell = this.#pager.doorbell.number;
+    models.forEach((model, server) =>
+      this.#models[server].start({ controlBlock, vcpus, server, pagerDoorbell, ...model })
+    );
     await Promise.all(this.#models.map((model) => model.ready));
     await this.#sockets.ready(this.ended);
+    if (this.specification.populateOnDemand) this.#pager.start(this.#control);
     if (this.#control.stopping) return;
     this.#watchRequests();
     this.#carriers.forEach((carrier, waiter) => carrier.start({ controlBlock, vcpus, waiter }));
@@ -175,10 +213,16 @@ export class Domain implements AsyncDisposable {
     this.#control.paused = true;
     this.kick();
     while (!this.#disposed && this.#control.paused && !this.#control.stopping) {
-      const change = Promise.race([this.#resumed.promise, ...this.#carriers.map((carrier) => carrier.nextReport)]);
-      if (!this.#records.some(({ state }) => state === VCPU_STATE.RUNNING)) return;
+      const crew = [...this.#carriers, ...this.#pager.members];
+      const change = Promise.race([this.#resumed.promise, ...crew.map((member) => member.nextReport)]);
+      if (!this.#records.some((record) => this.#isInGuest(record))) return;
       await change;
     }
+  }
+
+  /** One that waits for a page runs no code, and comes out before it does; it cannot before. */
+  #isInGuest({ id, state }: VcpuRecord): boolean {
+    return state === VCPU_STATE.RUNNING && this.#control.physicalMap.table.faultOf[id] === 0;
   }
 
   /** Lets them in again. */
@@ -208,6 +252,8 @@ export class Domain implements AsyncDisposable {
     if (this.#disposed) return;
     this.#disposed = true;
     await this.#sockets[Symbol.asyncDispose]();
+    this.servers[Symbol.dispose]();
+    await this.#windows.settled();
     const idle = this.#models.every((model) => model.idle);
     this.#terminate();
     // A model that was given up may still look at the memory: that is then left to the end of the process.
@@ -235,7 +281,7 @@ export class Domain implements AsyncDisposable {
 
   /** RAM is one bank, unless some of it is granted by itself. */
   #createRam(secondStage: SecondStage): RamPiece[] {
-    const { memoryBytes, ram, models, sockets } = this.specification;
+    const { memoryBytes, ram, models, sockets, populateOnDemand } = this.specification;
     const grants = [...models, ...sockets].map(({ memory }) => memory), pieces = cutRam(ram, grants);
     const whole = grants.every((grant) => typeof grant === "string");
     const bank = whole ? this.#machine.allocate("xenolith-ram", memoryBytes / PAGE_SIZE, DOMID) : undefined;
@@ -243,9 +289,26 @@ export class Domain implements AsyncDisposable {
       const piece = bank === undefined
         ? { address, sizeBytes, bank: this.#machine.allocate("xenolith-ram", sizeBytes / PAGE_SIZE, DOMID), offset: 0 }
         : { address, sizeBytes, bank, offset };
-      secondStage.mapRam(address, sizeBytes, piece.bank, piece.offset);
+      secondStage.mapRam(address, sizeBytes, piece.bank, piece.offset, populateOnDemand);
       return piece;
     });
+  }
+
+  /** Without it, code at CPL3 that KVM cannot fetch gets #UD (KVM API documentation, 7.29). */
+  #reportFetches(possible: boolean): void {
+    if (possible) this.#vm.enableCapability(CAP.EXIT_ON_EMULATION_FAILURE, 1n);
+  }
+
+  /** What a model in a Worker asks for. @returns the result, or -errno */
+  async #modelRequest(name: string, request: ModelRequest): Promise<number> {
+    const server = this.#models.findIndex((model) => model.name === name);
+    try {
+      return this.#control.stopping ? -EIO : await this.#windows.request(server, request);
+    } catch (error) {
+      const reason = `${request.name} of ${name} failed: ${describe(error)}`;
+      this.end({ kind: "internal", status: STATUS.INTERNAL, reason });
+      return -EIO;
+    }
   }
 
   /** The server of a device model in a Worker. Only models that somebody wrote may want the buffered ring. */
@@ -273,6 +336,8 @@ export class Domain implements AsyncDisposable {
       this.#control.end({ kind: "internal", status: STATUS.INTERNAL, reason: `${what} failed: ${failure}` });
     }
     if (this.#control.stopping) this.#halt();
+    // Without a pager nobody answers those who wait for pages.
+    if (what === PAGER && failure !== undefined) this.#secondStage.releaseAll();
   }
 
   /** Brings every thread to its end, in the order in which they need each other: vCPUs, then device models. */
@@ -280,7 +345,9 @@ export class Domain implements AsyncDisposable {
     this.#halting ??= (async () => {
       const outcome = this.#control.outcome!;
       this.kick();
+      this.#pager.ring(this.#control);
       await Promise.all(this.#carriers.map((carrier) => carrier.stopped));
+      await this.#pager.release(this.#control);
       this.servers.release();
       // Whoever is in another process may stay for ever; what it has to say before it goes is not worth that.
       const left = withinGrace(this.#sockets.empty);
@@ -292,6 +359,7 @@ export class Domain implements AsyncDisposable {
 
   #terminate(): void {
     for (const member of [...this.#carriers, ...this.#models]) member.terminate();
+    this.#pager.terminate();
   }
 }
 

@@ -1,16 +1,20 @@
 /** The gate: where device models in other processes come in, by a Unix socket each (docs/device-model-protocol.md). */
 
+import type { Descriptor } from "../linux/descriptor.ts";
 import { eventDescriptor } from "../linux/event_descriptor.ts";
 import { LinuxError } from "../linux/linux_error.ts";
 import { PacketListener, type PacketSocket } from "../linux/socket.ts";
 import type { Emulator } from "../ioreq/servers.ts";
 import { HEADER } from "../dm/protocol.ts";
-import { answer, type Caller, type GateDomain } from "./gate_operations.ts";
+import { type Answer, answer, type Caller, type GateDomain } from "./gate_operations.ts";
 import { GateWatch, type WatchReport, type WatchStart } from "./gate_watch.ts";
 import { WORKER_URLS } from "./worker_urls.ts";
 
 /** Connections to one socket: its device model's, and those of some that wait for their turn. */
 const MAX_CONNECTIONS = 4;
+
+/** Descriptors that come with one request: ADD_MEMORY's. */
+const MOST_DESCRIPTORS = 1;
 
 /** How long connections wait when this process can have no more descriptors. */
 const EXHAUSTED_MS = 100;
@@ -122,9 +126,11 @@ export class Gate implements AsyncDisposable {
   #turn(slot: number): void {
     const user = this.#slots[slot];
     try {
-      if (user instanceof Door) this.#accept(user);
-      else if (user !== undefined && this.#exchange(user) === "end") this.#end(user);
-      else if (user !== undefined) this.#watch.watch(slot, user.socket.number);
+      if (user instanceof Door) return this.#accept(user);
+      if (user === undefined) return;
+      const outcome = this.#exchange(user);
+      if (outcome === "end") this.#end(user);
+      else if (outcome !== "later") this.#watch.watch(slot, user.socket.number);
     } catch (error) {
       this.options.fault(error);
     }
@@ -151,14 +157,24 @@ export class Gate implements AsyncDisposable {
     this.#watch.watch(connection.slot, socket.number);
   }
 
-  /** One request and its reply, if there is a request. "end": nothing more will come of this connection. */
-  #exchange(connection: Connection): "answered" | "nothing" | "end" {
+  /**
+   * One request and its reply, if there is a request. "later": the reply comes when it is done, and the next request is
+   * taken only then. "end": nothing more will come of this connection.
+   */
+  #exchange(connection: Connection): "answered" | "later" | "nothing" | "end" {
     const { socket } = connection;
     try {
-      const packet = socket.receive();
+      const packet = socket.receive(MOST_DESCRIPTORS, false);
       if (typeof packet === "string") return packet;
+      using descriptors = new DisposableStack();
+      for (const descriptor of packet.descriptors) descriptors.use(descriptor);
       if (packet.sizeBytes < HEADER.payload) return "end";
-      const reply = answer(this.#domain!, this.#caller(connection), packet.bytes, (error) => this.options.fault(error));
+      const caller = this.#caller(connection, packet.descriptors);
+      const reply = answer(this.#domain!, caller, packet.bytes, (error) => this.options.fault(error));
+      if (reply instanceof Promise) {
+        void reply.then((answer) => this.#reply(connection, answer));
+        return "later";
+      }
       socket.send(reply.packet, reply.descriptors);
       return "answered";
     } catch (error) {
@@ -167,12 +183,25 @@ export class Gate implements AsyncDisposable {
     }
   }
 
-  #caller(connection: Connection): Caller {
+  /** To a request that took its time; the connection may be gone by now. */
+  #reply(connection: Connection, { packet, descriptors }: Answer): void {
+    if (this.#slots[connection.slot] !== connection) return;
+    try {
+      connection.socket.send(packet, descriptors);
+      this.#watch.watch(connection.slot, connection.socket.number);
+    } catch (error) {
+      if (!(error instanceof LinuxError)) return this.options.fault(error);
+      this.#end(connection);
+    }
+  }
+
+  #caller(connection: Connection, descriptors: readonly Descriptor[]): Caller {
     const { door } = connection;
     return {
       emulator: door.emulator,
       admitted: door.occupant === connection,
       admit: () => this.#admit(connection),
+      takeDescriptor: () => descriptors.length === 0 ? undefined : descriptors[0].take(),
       serves: () => {
         door.served = true;
         this.#announce();

@@ -1,8 +1,10 @@
 /** What the gate does for device models that ask through a socket: each operation, as Xen does it where Xen has it. */
 
-import { EBUSY, EINVAL, EIO, ENOENT, EOPNOTSUPP, EPROTO } from "../linux/errno.ts";
+import type { Descriptor } from "../linux/descriptor.ts";
+import { EBADF, EBUSY, EINVAL, EIO, ENOENT, EOPNOTSUPP, EPROTO } from "../linux/errno.ts";
 import { LinuxError } from "../linux/linux_error.ts";
-import type { Bufioreq, RangeType } from "../ioreq/abi.ts";
+import { PAGE_SIZE } from "../memory/address.ts";
+import { type Bufioreq, RANGE, type RangeType } from "../ioreq/abi.ts";
 import { DmOpError } from "../ioreq/dm_op_error.ts";
 import type { Emulator, IoreqServers } from "../ioreq/servers.ts";
 import type { ShutdownReason } from "../dm/host.ts";
@@ -20,6 +22,7 @@ import {
   PROTOCOL_VERSION,
   SHUTDOWN_REASONS,
 } from "../dm/protocol.ts";
+import type { WindowOperations } from "./windows.ts";
 
 /** A piece of guest memory that a device model was granted: so many bytes of a descriptor, from `offset` on. */
 export interface Grant {
@@ -32,6 +35,9 @@ export interface Grant {
 /** What the gate needs of its domain. Refusals are DmOpErrors or LinuxErrors. */
 export interface GateDomain {
   readonly servers: IoreqServers;
+  readonly windows: Pick<WindowOperations, "addMemory" | "removeMemory" | "mapWindow" | "unmapWindow" | "hasWindow">;
+  /** The eventfd of the pager. */
+  readonly pagerDoorbell: number;
   readonly vcpus: number;
   readonly vcpusPerWaiter: number;
   /** The eventfd of each thread that waits for device models. */
@@ -55,6 +61,8 @@ export interface Caller {
   admit(): boolean;
   /** It has enabled a server. */
   serves(): void;
+  /** The descriptor that came with the request, from now on the operation's. */
+  takeDescriptor(): Descriptor | undefined;
 }
 
 /** What goes back to who asked. The descriptors stay the domain's. */
@@ -70,7 +78,10 @@ interface Result<N extends OperationName> {
   readonly descriptors?: readonly number[];
 }
 
-type Operations = { [N in OperationName]: (values: Inputs<N>, domain: GateDomain, caller: Caller) => Result<N> };
+type Operations = {
+  [N in OperationName]: (values: Inputs<N>, domain: GateDomain, caller: Caller) => Result<N> | Promise<Result<N>>;
+};
+type AnyOperation = Operations[OperationName];
 
 const NOTHING = { out: {} } as const;
 
@@ -156,8 +167,8 @@ const OPERATIONS: Operations = {
     return { out: { nr_gfns: gfns.length }, list: new Uint8Array(list.buffer), descriptors };
   },
   server_memory({ id }, { servers }, { emulator }) {
-    const { notification: { file }, doorbell } = servers.memory(emulator, id);
-    return { out: { bytes: file.sizeBytes }, descriptors: [file.number, doorbell.number] };
+    const { notification: { file, frames }, doorbell } = servers.memory(emulator, id);
+    return { out: { bytes: frames * PAGE_SIZE }, descriptors: [file.number, doorbell.number] };
   },
   waiters({ first }, { waiterDoorbells }) {
     const descriptors = waiterDoorbells.slice(first, first + DESCRIPTORS_PER_REPLY);
@@ -175,10 +186,42 @@ const OPERATIONS: Operations = {
     const descriptors = part.map(({ descriptor }) => descriptor);
     return { out: { nr_ranges: grants.length }, list: new Uint8Array(list.buffer), descriptors };
   },
+  add_memory({ id, bytes }, { servers, windows }, { emulator, takeDescriptor }) {
+    servers.memory(emulator, id);
+    const file = takeDescriptor();
+    if (file === undefined) throw new DmOpError("add_memory", EBADF, "no descriptor came along");
+    return { out: { memory: windows.addMemory(id, file, Number(bytes)) } };
+  },
+  remove_memory({ id, memory }, { servers, windows }, { emulator }) {
+    servers.memory(emulator, id);
+    windows.removeMemory(id, memory);
+    return NOTHING;
+  },
+  map_window({ id, transport, gfn, nr_pages }, { servers, windows }, { emulator }) {
+    const { inherited } = servers.memory(emulator, id), first = Number(gfn), pages = Number(nr_pages);
+    if (inherited && windows.hasWindow(id, first, pages, transport)) return NOTHING;
+    return mapWindow(servers, windows, emulator, id, first, pages, transport);
+  },
+  unmap_window({ id, gfn, nr_pages }, { servers, windows }, { emulator }) {
+    servers.memory(emulator, id);
+    const first = Number(gfn), pages = Number(nr_pages);
+    if (!windows.hasWindow(id, first, pages)) throw new DmOpError("unmap_window", ENOENT, `gfn 0x${gfn.toString(16)}`);
+    try {
+      servers.unmapRange(emulator, id, RANGE.MEMORY, first * PAGE_SIZE, (first + pages) * PAGE_SIZE - 1);
+    } catch (error) {
+      if (!(error instanceof DmOpError)) throw error; // the device model has taken it away itself
+    }
+    return windows.unmapWindow(id, first).then(() => NOTHING);
+  },
+  pager({ id }, { servers, pagerDoorbell }, { emulator }) {
+    servers.memory(emulator, id);
+    return { out: {}, descriptors: [pagerDoorbell] };
+  },
 };
 
 /**
- * Carries out a request of at least a header, whatever it holds.
+ * Carries out a request of at least a header, whatever it holds. An operation that may have to wait is answered by a
+ * promise, which never rejects.
  * @param fault told of an exception that is neither a refusal nor the host's: a mistake of ours. The answer is EIO then
  */
 export function answer(
@@ -186,21 +229,48 @@ export function answer(
   caller: Caller,
   packet: Uint8Array,
   fault: (error: unknown) => void,
-): Answer {
+): Answer | Promise<Answer> {
   const refuse = (errno: number) => ({ packet: encodeRefusal(packet, errno), descriptors: [] });
   const request = decodeRequest(packet);
   if (typeof request === "number") return refuse(request);
-  if (!caller.admitted && request.name !== "hello") return refuse(EPROTO);
-  try {
-    // Each operation takes what its own layout has read.
-    const operation = OPERATIONS[request.name] as (...args: [unknown, GateDomain, Caller]) => Result<OperationName>;
-    const { out, list, descriptors } = operation(request.values, domain, caller);
-    return { packet: encodeReply(packet, request.name, out, list), descriptors: descriptors ?? [] };
-  } catch (error) {
+  const { name, values } = request;
+  if (!caller.admitted && name !== "hello") return refuse(EPROTO);
+  const done = ({ out, list, descriptors }: Result<OperationName>) => {
+    return { packet: encodeReply(packet, name, out, list), descriptors: descriptors ?? [] };
+  };
+  const failed = (error: unknown) => {
     if (error instanceof DmOpError || error instanceof LinuxError) return refuse(error.errno);
     fault(error);
     return refuse(EIO);
+  };
+  try {
+    // Each operation takes what its own layout has read.
+    const operation = OPERATIONS[name] as (...args: [unknown, GateDomain, Caller]) => ReturnType<AnyOperation>;
+    const result = operation(values, domain, caller);
+    return result instanceof Promise ? result.then(done).catch(failed) : done(result);
+  } catch (error) {
+    return failed(error);
   }
+}
+
+/** The window, then the range; without the range no window. */
+async function mapWindow(
+  servers: IoreqServers,
+  windows: GateDomain["windows"],
+  emulator: Emulator,
+  id: number,
+  first: number,
+  pages: number,
+  transport: number,
+): Promise<typeof NOTHING> {
+  await windows.mapWindow(id, first, pages, transport);
+  try {
+    servers.mapRange(emulator, id, RANGE.MEMORY, first * PAGE_SIZE, (first + pages) * PAGE_SIZE - 1);
+  } catch (error) {
+    await windows.unmapWindow(id, first);
+    throw error;
+  }
+  return NOTHING;
 }
 
 /** Range ends from 2^53 on are as good as 2^53 - 1: no guest has addresses there. @throws {DmOpError} EINVAL */

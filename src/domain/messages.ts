@@ -2,12 +2,15 @@
 
 import type { CarrierStart } from "./carrier.ts";
 import type { MemoryGrant } from "./grants.ts";
+import type { PagerStart } from "./pager.ts";
 
 /** To a model's Worker, once. */
 export interface ModelStart {
   readonly controlBlock: bigint;
   readonly vcpus: number;
   readonly server: number;
+  /** The pager's eventfd. */
+  readonly pagerDoorbell: number;
   /** The URL of the module; undefined is the built-in platform model. */
   readonly module: string | undefined;
   readonly configuration: unknown;
@@ -16,13 +19,25 @@ export interface ModelStart {
 }
 
 /** To a Worker of any kind. */
-export type Start = CarrierStart | ModelStart;
+export type Start = CarrierStart | ModelStart | PagerStart;
+
+/** What a model's Worker has the domain's owner do for it: descriptors are this process's, gfns and pages numbers. */
+export type ModelRequest =
+  | { readonly name: "add_memory"; readonly descriptor: number; readonly bytes: number }
+  | { readonly name: "map_window"; readonly gfn: number; readonly pages: number; readonly transport: number }
+  | { readonly name: "unmap_window"; readonly gfn: number; readonly pages: number };
+
+/** Words of the reply, in memory that comes with the request: whether it is there, and the result or -errno. */
+export const REPLY = { DONE: 0, RESULT: 1, WORDS: 2 } as const;
 
 /**
  * From a Worker: "ready" when a model has claimed its ranges, "paused" when a carrier's vCPU or the last of a
  * dispatcher's has come to rest while the domain is paused, "ended" when a model or a dispatcher's vCPU ended the run,
- * "stopped" when the Worker will touch nothing any more, "failed" when an exception ended it.
+ * "stopped" when the Worker will touch nothing any more, "failed" when an exception ended it, "pager" when a vCPU has
+ * done something by which others may come to wait for pages, "request" when a model
+ * waits for something that only the domain's owner can do.
  */
 export type Report =
-  | { readonly kind: "ready" | "paused" | "ended" | "stopped" }
-  | { readonly kind: "failed"; readonly message: string };
+  | { readonly kind: "ready" | "paused" | "ended" | "stopped" | "pager" }
+  | { readonly kind: "failed"; readonly message: string }
+  | { readonly kind: "request"; readonly request: ModelRequest; readonly reply: Int32Array<SharedArrayBuffer> };

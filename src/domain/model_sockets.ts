@@ -8,11 +8,14 @@ import { granted, type RamPiece } from "./grants.ts";
 import type { InterruptLines } from "./interrupt_lines.ts";
 import { type Outcome, SHUTDOWN, STATUS } from "./outcome.ts";
 import type { DomainSpecification } from "./specification.ts";
+import type { WindowOperations } from "./windows.ts";
 
 /** What they need of the domain. */
 export interface ModelSocketsParts {
   readonly control: ControlBlock;
   readonly servers: IoreqServers;
+  readonly windows: WindowOperations;
+  readonly pagerDoorbell: number;
   readonly lines: InterruptLines;
   readonly ram: readonly RamPiece[];
 }
@@ -28,10 +31,12 @@ export class ModelSockets implements AsyncDisposable {
   }
 
   /** Lets device models in. They are numbered after those in Workers, and make their servers themselves. */
-  open({ control, servers, lines, ram }: ModelSocketsParts): void {
+  open({ control, servers, windows, pagerDoorbell, lines, ram }: ModelSocketsParts): void {
     const { vcpus, models, sockets } = this.specification;
     const domain: GateDomain = {
       servers,
+      windows,
+      pagerDoorbell,
       vcpus,
       vcpusPerWaiter: control.vcpusPerWaiter,
       waiterDoorbells: Array.from(control.doorbells),

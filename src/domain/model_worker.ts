@@ -2,23 +2,28 @@
 
 import { Descriptor } from "../linux/descriptor.ts";
 import { Vm } from "../kvm/vm.ts";
+import { PAGE_SIZE } from "../memory/address.ts";
 import { BankViews } from "../memory/bank.ts";
 import { GuestMemory } from "../memory/guest_memory.ts";
 import { P2m } from "../memory/p2m.ts";
+import type { PhysicalMap } from "../memory/physical_map.ts";
 import { ServerViews } from "../ioreq/server_view.ts";
-import type { Attachment } from "../dm/attachment.ts";
+import { RANGE } from "../ioreq/abi.ts";
+import { COMMAND } from "../ioreq/command_ring.ts";
+import { DmOpError } from "../ioreq/dm_op_error.ts";
+import type { Attachment, PageCommand } from "../dm/attachment.ts";
 import { type DeviceModel, loadModel } from "../dm/model.ts";
 import { DeviceModelRuntime } from "../dm/runtime.ts";
 import { ControlBlock } from "./control_block.ts";
 import { GrantedMemory } from "./grants.ts";
 import { InterruptLines } from "./interrupt_lines.ts";
-import type { ModelStart, Report } from "./messages.ts";
+import { type ModelRequest, type ModelStart, REPLY, type Report } from "./messages.ts";
 import { SHUTDOWN } from "./outcome.ts";
 import { serveOnce } from "./worker.ts";
 
 async function model(start: ModelStart, report: (report: Report) => void): Promise<void> {
   const control = new ControlBlock(start.controlBlock, start.vcpus);
-  const runtime = new DeviceModelRuntime(attach(control, start, () => report({ kind: "ended" })));
+  using runtime = new DeviceModelRuntime(attach(control, start, report));
   const run = start.module === undefined ? await platform() : await loadModel(start.module);
   await run(runtime, start.configuration);
   control.servers.change(() => control.servers.server(start.server).setEnabled(true));
@@ -27,7 +32,9 @@ async function model(start: ModelStart, report: (report: Report) => void): Promi
 }
 
 /** In this process the operations are done where they are asked for: on the control block and by KVM. */
-function attach(control: ControlBlock, start: ModelStart, ended: () => void): Attachment {
+function attach(control: ControlBlock, start: ModelStart, report: (report: Report) => void): Attachment {
+  const ask = (operation: string, request: ModelRequest, serve = () => {}) => asked(operation, request, report, serve);
+  const map = control.physicalMap, pager = control.pagerDoorbell(start.pagerDoorbell);
   const table = control.servers, server = table.server(start.server);
   const { slots, ring, area } = new ServerViews(table).view(start.server);
   const vm = new Vm(new Descriptor(control.vm, "VM"), 0);
@@ -47,10 +54,57 @@ function attach(control: ControlBlock, start: ModelStart, ended: () => void): At
     injectMsi: (address, data) => lines.injectMsi(address, data),
     notify: (vcpu) => control.board.wake(vcpu),
     shutdown(reason) {
-      if (control.end(SHUTDOWN[reason])) ended();
+      if (control.end(SHUTDOWN[reason])) report({ kind: "ended" });
     },
+    addMemory: (file, bytes) => ask("add_memory", { name: "add_memory", descriptor: file.number, bytes }),
+    mapWindow(gfn, pages, transport, serve) {
+      ask("map_window", { name: "map_window", gfn, pages, transport }, serve);
+      table.change(() => server.ranges[RANGE.MEMORY].add(gfn * PAGE_SIZE, (gfn + pages) * PAGE_SIZE - 1));
+    },
+    unmapWindow(gfn, pages, serve) {
+      table.change(() => server.ranges[RANGE.MEMORY].remove(gfn * PAGE_SIZE, (gfn + pages) * PAGE_SIZE - 1));
+      ask("unmap_window", { name: "unmap_window", gfn, pages }, serve);
+    },
+    order: (commands) => void carryOut(map, start.server, commands),
+    change(commands) {
+      const refusal = carryOut(map, start.server, commands);
+      if (refusal !== undefined) throw refusal;
+    },
+    notifyPager: () => pager.ring(),
   };
 }
+
+/** Page by page in this thread, under the p2m lock. @returns the first refusal */
+function carryOut(map: PhysicalMap, server: number, commands: readonly PageCommand[]): DmOpError | undefined {
+  let refusal: DmOpError | undefined;
+  for (const { op, gfn, count, memory, frame, readOnly } of commands) {
+    const isMap = op === COMMAND.MAP;
+    const errno = isMap ? map.map(server, gfn, count, memory, frame, readOnly) : map.revoke(server, gfn, count);
+    if (errno !== 0) refusal ??= new DmOpError(isMap ? "map" : "revoke", errno, `gfn 0x${gfn.toString(16)} + ${count}`);
+  }
+  map.flush();
+  return refusal;
+}
+
+/** Looks as often for requests while it waits for something else. */
+const LOOK_MS = 1;
+
+/** Has the domain's owner do something, and waits for it. @throws {DmOpError} it was refused */
+function asked(
+  operation: string,
+  request: ModelRequest,
+  report: (report: Report) => void,
+  serve: () => void,
+): number {
+  const reply = new Int32Array(new SharedArrayBuffer(REPLY.WORDS * 4));
+  report({ kind: "request", request, reply });
+  while (Atomics.wait(reply, REPLY.DONE, 0, LOOK_MS) === "timed-out") serve();
+  const result = reply[REPLY.RESULT];
+  if (result < 0) throw new DmOpError(operation, -result, `device model ${self.name}`);
+  return result;
+}
+
+declare const self: { readonly name: string };
 
 /** The built-in platform model; loaded like any other, but part of the program, so that a bundle contains it. */
 async function platform(): Promise<DeviceModel> {

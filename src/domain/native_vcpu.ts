@@ -23,8 +23,9 @@ export class NativeVcpu {
     private readonly record: VcpuRecord,
     views: ServerViews,
     stackEnd: bigint,
+    needPager: () => void,
   ) {
-    this.#machine = new VcpuMachine(control, record, views);
+    this.#machine = new VcpuMachine(control, record, views, needPager);
     this.#thread = record.nativeThread(stackEnd);
   }
 
@@ -77,6 +78,8 @@ export class NativeVcpu {
     } else {
       this.#place = PARKED;
       this.record.state = next === NEXT.WAIT ? VCPU_STATE.WAITING : VCPU_STATE.PAUSED;
+      // Whoever ended the run may have woken this vCPU's waiter before it was parked.
+      if (this.control.stopping) return this.#do(NEXT.STOP);
     }
     return next;
   }

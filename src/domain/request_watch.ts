@@ -1,6 +1,7 @@
 /** The limit to a device model's patience: a request that nobody answers ends the domain with the reason. */
 
 import { clock } from "../linux/calls.ts";
+import { FAULT } from "../memory/fault_table.ts";
 import type { ControlBlock } from "./control_block.ts";
 import { type Outcome, STATUS } from "./outcome.ts";
 import { ticksPerMs } from "./statistics.ts";
@@ -29,6 +30,8 @@ export class RequestWatch implements Disposable {
 
   #look(): void {
     const now = clock(), perMs = ticksPerMs();
+    const late = this.#lateViolation(now - this.limitMs * perMs);
+    if (late !== undefined) return this.end({ kind: "crash", status: STATUS.CRASH, reason: late });
     for (let vcpu = 0; vcpu < this.control.vcpus; vcpu++) {
       const request = this.control.trace(vcpu).current;
       if (request === undefined) continue;
@@ -40,6 +43,21 @@ export class RequestWatch implements Disposable {
       const reason = `ioreq server ${server} has not answered ${where} for ${this.limitMs / 1000} s`;
       return this.end({ kind: "crash", status: STATUS.CRASH, reason, vcpu });
     }
+  }
+
+  /** The reason, if a page was asked for before `limit` (in ticks) and is still waited for. */
+  #lateViolation(limit: number): string | undefined {
+    const { table, faults } = this.control.physicalMap;
+    if (table.openFaults === 0 || this.control.paused) return undefined;
+    return table.lock.hold(() => {
+      for (let entry = faults.next(0, FAULT.SENT); entry >= 0; entry = faults.next(entry + 1, FAULT.SENT)) {
+        const server = faults.server(entry);
+        if (faults.since(entry) > limit || this.isHeld(server)) continue;
+        const where = `the violation of gfn 0x${faults.gfn(entry).toString(16)}`;
+        return `ioreq server ${server} has not answered ${where} for ${this.limitMs / 1000} s`;
+      }
+      return undefined;
+    });
   }
 
   [Symbol.dispose](): void {

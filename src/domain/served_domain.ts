@@ -6,12 +6,15 @@ import type { SecondStage } from "../memory/second_stage.ts";
 import type { Vmap } from "../memory/vmap.ts";
 import { IOREQ_GFNS } from "../devices/platform_map.ts";
 import { MAX_SERVERS } from "../ioreq/abi.ts";
+import { EBUSY } from "../linux/errno.ts";
+import { DmOpError } from "../ioreq/dm_op_error.ts";
 import { GfnPool } from "../ioreq/gfn_pool.ts";
 import type { Window } from "../ioreq/server_pages.ts";
 import type { GuestFrames, ServedDomain } from "../ioreq/servers.ts";
 import { ioreqPages } from "../ioreq/slots.ts";
 import { VmapWindow } from "../ioreq/vmap_window.ts";
 import type { ControlBlock } from "./control_block.ts";
+import type { WindowOperations } from "./windows.ts";
 
 /** What it needs of the domain. */
 export interface ServedDomainParts {
@@ -19,6 +22,7 @@ export interface ServedDomainParts {
   readonly machine: MachineMemory;
   readonly vmap: Vmap;
   readonly secondStage: SecondStage;
+  readonly windows: Pick<WindowOperations, "revokeAll" | "forget" | "surface">;
   readonly domid: number;
   wakeVcpus(): void;
 }
@@ -49,6 +53,18 @@ export class ServedDomainMemory implements ServedDomain {
 
   wakeVcpus(): void {
     this.parts.wakeVcpus();
+  }
+
+  revokeAll(server: number): void {
+    this.parts.windows.revokeAll(server);
+  }
+
+  forget(server: number): void {
+    this.parts.windows.forget(server);
+  }
+
+  enabled(server: number): void {
+    this.parts.windows.surface(server);
   }
 }
 
@@ -83,12 +99,18 @@ class IoreqGfns implements GuestFrames {
   }
 
   remove(gfn: Gfn): void {
-    const { control, secondStage } = this.parts;
-    control.lock.hold(() => secondStage.unmapPage(gfn));
+    this.#requireSlots();
+    this.parts.secondStage.unmapPage(gfn);
+  }
+
+  /** KVM would have this isolate wait, and with it every device model, until whoever waits for a page has it. */
+  #requireSlots(): void {
+    if (!this.parts.secondStage.hasFaults) return;
+    throw new DmOpError("change_slots", EBUSY, "a vCPU waits for a page of a window");
   }
 
   #map(gfn: Gfn, bank: Bank): void {
-    const { control, secondStage } = this.parts;
-    control.lock.hold(() => secondStage.mapPage(gfn, bank));
+    this.#requireSlots();
+    this.parts.secondStage.mapPage(gfn, bank);
   }
 }

@@ -24,6 +24,8 @@ export interface DomainSpecification {
   readonly vcpus: number;
   readonly carrier: Carrier;
   readonly memoryBytes: number;
+  /** RAM gets its memory page by page, with the first access. */
+  readonly populateOnDemand: boolean;
   readonly ram: readonly RamRange[];
   /** In the order of their server ids; the platform model is the first. */
   readonly models: readonly ModelSpecification[];

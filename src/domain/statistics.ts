@@ -4,6 +4,8 @@ import { clock } from "../linux/calls.ts";
 import type { Descriptor } from "../linux/descriptor.ts";
 import { exitName } from "../kvm/run_page.ts";
 import { haltedNanoseconds } from "../kvm/vcpu_statistics.ts";
+import { PAGE_SIZE } from "../memory/address.ts";
+import { AREA, TRANSPORT } from "../memory/stage_area.ts";
 import { MAX_SERVERS, RANGE } from "../ioreq/abi.ts";
 import type { ControlBlock } from "./control_block.ts";
 import { VCPU_STATE } from "./vcpu_record.ts";
@@ -34,6 +36,32 @@ export interface ServerStatistics {
   readonly ranges: readonly RangeStatistics[];
 }
 
+/** What was shown in a window, and how long vCPUs waited for it. */
+export interface WindowStatistics {
+  /** Whose window it is. */
+  readonly server: number;
+  /** The first guest-physical address. */
+  readonly first: number;
+  /** The last one. */
+  readonly last: number;
+  /** How violations reach the server. */
+  readonly transport: "fault" | "exit";
+  /** Accesses that had to wait for the server; several vCPUs at one page are one on the fault transport. */
+  readonly violations: number;
+  /** Pages mapped, those included that were mapped already. */
+  readonly maps: number;
+  /** Pages taken back. */
+  readonly revokes: number;
+  /** Answers to a violation after which the page was not mapped. */
+  readonly retries: number;
+  /** How many waits took up to 1, 2, 4, ... microseconds, and longer than all before. */
+  readonly waits: readonly number[];
+  /** Of all waits. */
+  readonly meanWaitUs: number;
+  /** Of all waits. */
+  readonly longestWaitUs: number;
+}
+
 /** Where a vCPU's time went, in milliseconds. */
 export interface VcpuStatistics {
   /** In KVM_RUN, without {@linkcode haltedMs}. */
@@ -54,6 +82,10 @@ export interface Statistics {
   readonly ports: readonly { readonly port: number; readonly exits: number }[];
   /** By their ids. */
   readonly servers: readonly ServerStatistics[];
+  /** By their addresses. */
+  readonly windows: readonly WindowStatistics[];
+  /** Pages of RAM: all that the guest may have, those that it gave back, and how many have memory if that comes on demand. */
+  readonly ram: { readonly pages: number; readonly ballooned: number; readonly populated: number | undefined };
   /** By their ids. */
   readonly vcpus: readonly VcpuStatistics[];
 }
@@ -72,8 +104,8 @@ export interface TracedRequest {
   readonly size: number;
   /** Whether the guest gave the data. */
   readonly write: boolean;
-  /** Whether it was answered, its device model went away, or it went through the buffered ring. */
-  readonly end: "answered" | "gone" | "buffered";
+  /** Whether it was answered, its device model went away, it went through the buffered ring, or was to be tried again. */
+  readonly end: "answered" | "gone" | "buffered" | "retried";
   /** When. */
   readonly sentUs: number;
   /** Until the answer. */
@@ -81,7 +113,7 @@ export interface TracedRequest {
 }
 
 /** By {@linkcode TRACE_END}. */
-const END_NAMES = ["answered", "gone", "buffered"] as const;
+const END_NAMES = ["answered", "gone", "buffered", "retried"] as const;
 
 const startTicks = clock(), startMs = performance.now();
 
@@ -120,9 +152,40 @@ export function statisticsOf(control: ControlBlock, vcpuDescriptors: readonly De
   return {
     exits,
     ports: [...ports].map(([port, count]) => ({ port, exits: count })).sort((one, other) => other.exits - one.exits),
+    windows: windowStatistics(control),
+    ram: ramStatistics(control),
     servers: Array.from(requests, (count, id) => serverStatistics(control, id, count, perMs))
       .filter(({ id, requests, unhandled }) => requests > 0 || unhandled > 0 || control.servers.server(id).exists),
     vcpus,
+  };
+}
+
+function windowStatistics(control: ControlBlock): WindowStatistics[] {
+  const windows = control.physicalMap.table.areas.filter(({ state }) => state === AREA.WINDOW);
+  return windows.map(({ server, first, count, transport, tally }): WindowStatistics => {
+    const { violations, maps, revokes, retries, waits, waitedUs, longestUs } = tally;
+    return {
+      server,
+      first: first * PAGE_SIZE,
+      last: (first + count) * PAGE_SIZE - 1,
+      transport: transport === TRANSPORT.FAULT ? "fault" as const : "exit" as const,
+      violations,
+      maps,
+      revokes,
+      retries,
+      waits: waits.slice(0, waits.findLastIndex((count) => count > 0) + 1),
+      meanWaitUs: waitedUs / Math.max(1, waits.reduce((sum, count) => sum + count, 0)),
+      longestWaitUs: longestUs,
+    };
+  }).sort((one, other) => one.first - other.first);
+}
+
+function ramStatistics(control: ControlBlock): Statistics["ram"] {
+  const { table } = control.physicalMap, ram = table.areas.filter(({ state }) => state === AREA.RAM);
+  return {
+    pages: ram.reduce((sum, { count }) => sum + count, 0),
+    ballooned: table.ballooned,
+    populated: control.populatesOnDemand ? table.populated : undefined,
   };
 }
 

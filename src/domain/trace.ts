@@ -18,7 +18,7 @@ const ENTRY_BYTES = 32, ENTRY_SENT = 0, ENTRY_ADDRESS = 1, ENTRY_TICKS = 2, ENTR
 const RING_BYTES = roundUp(HEADER_BYTES + TRACE_ENTRIES * ENTRY_BYTES, PAGE_SIZE);
 
 /** How a request ended. */
-export const TRACE_END = { ANSWERED: 0, GONE: 1, BUFFERED: 2 } as const;
+export const TRACE_END = { ANSWERED: 0, GONE: 1, BUFFERED: 2, RETRIED: 3 } as const;
 export type TraceEnd = (typeof TRACE_END)[keyof typeof TRACE_END];
 
 /** One request. Times are time-stamp ticks. */

@@ -1,17 +1,18 @@
 /** The way of one exit: decoded, answered here or forwarded to an ioreq server, completed. Knows no carrier. */
 
-import { EAGAIN, EINTR, errnoName } from "../linux/errno.ts";
-import { EXIT } from "../kvm/abi.ts";
+import { EAGAIN, EFAULT, EINTR, errnoName } from "../linux/errno.ts";
+import { EXIT, SUBERROR } from "../kvm/abi.ts";
 import { exitName, RunPage } from "../kvm/run_page.ts";
-import { clock } from "../linux/calls.ts";
-import { BUFIOREQ, DIR_READ, DIR_WRITE, MAX_SERVERS, RANGE, type RangeType, STATE, TYPE } from "../ioreq/abi.ts";
-import { BufferedRing } from "../ioreq/buffered_ring.ts";
-import { vcpuPort } from "../ioreq/notification.ts";
-import { type ServerView, ServerViews } from "../ioreq/server_view.ts";
+import { PAGE_SIZE } from "../memory/address.ts";
+import { MAX_SERVERS, RANGE, type RangeType, TYPE } from "../ioreq/abi.ts";
+import type { ServerViews } from "../ioreq/server_view.ts";
+import { HYPERCALL_PORT } from "../hypercall/abi.ts";
 import type { ControlBlock } from "./control_block.ts";
 import { crash, describeInternalError } from "./crash.ts";
-import { TRACE_END, type TraceEnd, type TraceRing } from "./trace.ts";
+import { Hypercalls } from "./hypercalls.ts";
 import type { VcpuRecord } from "./vcpu_record.ts";
+import { ANSWER, VcpuRequests } from "./vcpu_requests.ts";
+import { VcpuViolations } from "./vcpu_violations.ts";
 
 /** What the carrier does next: enter the guest, wait at the doorbell, wait paused, or give the vCPU up. */
 export const NEXT = { ENTER: 0, WAIT: 1, PAUSED: 2, STOP: 3 } as const;
@@ -31,8 +32,9 @@ export class VcpuMachine {
   readonly #run: RunPage;
   readonly #ports: Float64Array;
   readonly #exits: Float64Array;
-  readonly #served: Float64Array;
-  readonly #trace: TraceRing;
+  readonly #requests: VcpuRequests;
+  #violations: VcpuViolations | undefined;
+  #hypercalls: Hypercalls | undefined;
 
   // The access under way: `#remaining` bytes from `#address`, their data at `#offset` of the run page.
   #write = false;
@@ -41,27 +43,29 @@ export class VcpuMachine {
   #address = 0;
   #offset = 0;
   #remaining = 0;
-
-  // The requests under way: a bit for each server that has one; more than one only in a broadcast.
-  #pending = 0;
-  readonly #sentTo: (ServerView | undefined)[] = new Array(MAX_SERVERS).fill(undefined);
-  readonly #states = new Uint8Array(MAX_SERVERS);
-  readonly #takeovers = new Int32Array(MAX_SERVERS);
-  /** What is asked for: one of TYPE, and how many bytes of the access it is; no bytes of an access in a broadcast. */
-  #type = 0;
+  /** How many bytes of the access a server was asked for; 0: none, it is a broadcast. */
   #piece = 0;
+  /** It is an instruction of a page that is not mapped. */
+  #fetch = false;
+  /** The piece was asked for before. */
+  #again = false;
+  /** The next KVM_RUN only completes the instruction by which the guest has called. */
+  #inHypercall = false;
 
-  /** @param views shared by all vCPUs of an isolate */
+  /**
+   * @param views shared by all vCPUs of an isolate
+   * @param needPager called when accesses to RAM may have to wait from now on
+   */
   constructor(
     private readonly control: ControlBlock,
     private readonly record: VcpuRecord,
-    private readonly views = new ServerViews(control.servers),
+    views?: ServerViews,
+    private readonly needPager: () => void = () => {},
   ) {
     this.#run = new RunPage(record.runPage());
     this.#ports = control.portCounts(record.id);
     this.#exits = record.exits;
-    this.#served = record.served;
-    this.#trace = control.trace(record.id);
+    this.#requests = new VcpuRequests(control, record, views);
   }
 
   /** After KVM_RUN returned `result` (0 or -errno). */
@@ -77,18 +81,13 @@ export class VcpuMachine {
   /** After the doorbell rang, or the pause may have ended. */
   resumed(): Next {
     if (this.control.stopping) return NEXT.STOP;
-    if (this.#pending === 0) return this.control.paused ? NEXT.PAUSED : NEXT.ENTER;
+    if (this.#requests.pending === 0) return this.control.paused ? NEXT.PAUSED : NEXT.ENTER;
     return this.#settle();
   }
 
   /** Whether a request under way may have been answered: what a spinning carrier looks at. */
   get settled(): boolean {
-    for (let id = 0; id < MAX_SERVERS; id++) {
-      if ((this.#pending & (1 << id)) === 0) continue;
-      const view = this.#sentTo[id]!, state = view.slots!.state(this.record.id);
-      if ((state !== STATE.READY && state !== STATE.INPROCESS) || !view.current) return true;
-    }
-    return false;
+    return this.#requests.settled;
   }
 
   /**
@@ -97,14 +96,12 @@ export class VcpuMachine {
    */
   invalidate(): Next {
     this.#piece = 0;
-    this.#write = true;
-    this.#type = TYPE.INVALIDATE;
+    this.#fetch = false;
     for (let id = MAX_SERVERS - 1; id >= 0; id--) {
       if (!this.control.servers.server(id).enabled) continue;
-      this.#address = 0;
-      this.#sendTo(id, 4, 0, 0, 0xffff_ffff, 0xffff_ffff);
+      this.#requests.send(id, TYPE.INVALIDATE, true, 4, 0, 0, 0, 0xffff_ffff, 0xffff_ffff);
     }
-    return this.#pending === 0 ? NEXT.ENTER : NEXT.WAIT;
+    return this.#requests.pending === 0 ? NEXT.ENTER : NEXT.WAIT;
   }
 
   #portAccess(): Next {
@@ -117,6 +114,7 @@ export class VcpuMachine {
     this.#offset = run.ioDataOffset;
     this.#remaining = size * run.ioCount;
     if (port === EXIT_PORT && this.#write) return this.#exitPort();
+    if (port === HYPERCALL_PORT && this.#write) return this.#hypercall();
     return this.#advance();
   }
 
@@ -132,19 +130,31 @@ export class VcpuMachine {
 
   /** Goes on with the access, piece by piece; leaves it where a server has to be waited for. */
   #advance(): Next {
+    this.#fetch = false;
     while (this.#remaining > 0) {
       const piece = this.#port ? this.#size : largestPiece(this.#remaining);
-      if (!this.#forward(piece)) this.#answerHere(piece);
-      if (this.#pending !== 0) return NEXT.WAIT;
+      if (!this.#supply(piece) && !this.#forward(piece)) this.#answerHere(piece);
+      if (this.#requests.pending !== 0) return NEXT.WAIT;
       this.#finishPiece(piece);
     }
     return NEXT.ENTER;
   }
 
   #finishPiece(piece: number): void {
+    this.#again = false;
     this.#offset += piece;
     this.#remaining -= piece;
     if (!this.#port) this.#address += piece;
+  }
+
+  /** A page of a window may be mapped by now: then nobody is asked. */
+  #supply(piece: number): boolean {
+    if (this.#port || !this.control.hasWindows) return false;
+    return this.#violation.supply(this.#address, this.#offset, piece, this.#write);
+  }
+
+  get #violation(): VcpuViolations {
+    return this.#violations ??= new VcpuViolations(this.control, this.record, this.record.runPage());
   }
 
   /** What no server claims: the latch of PCI's address, else reads are all ones and writes vanish. */
@@ -160,132 +170,124 @@ export class VcpuMachine {
   /** Gives the piece to the server that claims it, if there is one and it can take it. */
   #forward(piece: number): boolean {
     const servers = this.control.servers, address = this.#address, last = address + piece - 1;
-    let id: number, range: RangeType = RANGE.PORT, first = address, addressHigh = 0;
+    let id: number, type: number = TYPE.PIO, range: RangeType = RANGE.PORT, first = address, addressHigh = 0;
     if (!this.#port) {
       range = RANGE.MEMORY;
-      this.#type = TYPE.COPY;
+      type = TYPE.COPY;
       id = servers.select(range, address, last);
       addressHigh = Math.floor(address / 2 ** 32);
     } else if (address === PCI_ADDRESS_PORT && piece === 4) {
       // Latched, and forwarded all the same (Xen: hvm_access_cf8).
       if (this.#write) this.control.cf8 = this.#run.data(this.#offset, 4);
-      this.#type = TYPE.PIO;
       id = servers.select(range, address, last);
     } else if (this.#isPciConfiguration()) {
       const cf8 = this.control.cf8, device = (cf8 >>> 8) & 0xffff;
-      this.#type = TYPE.PCI_CONFIG;
+      type = TYPE.PCI_CONFIG;
       id = servers.select(RANGE.PCI, device, device);
       first = (cf8 & 0xfc) | (address & 3);
       addressHigh = device;
     } else {
-      this.#type = TYPE.PIO;
       id = servers.select(range, address, last);
     }
     if (id < 0) return false;
     const write = this.#write;
     const low = write ? this.#run.data(this.#offset, piece) : 0;
     const high = write && piece === 8 ? this.#run.data(this.#offset + 4, 4) : 0;
-    if (write && this.#type !== TYPE.PCI_CONFIG && servers.server(id).buffers(range, address, last)) {
-      if (this.#buffer(id, piece, low, high)) return true;
+    if (write && type !== TYPE.PCI_CONFIG && servers.server(id).buffers(range, address, last)) {
+      if (this.#requests.buffer(id, type, piece, address, low, high)) return true;
     }
     this.#piece = piece;
-    return this.#sendTo(id, piece, first >>> 0, addressHigh, low, high);
+    if (!this.#port && this.control.hasWindows) this.#violation.asked(address, this.#again);
+    return this.#requests.send(id, type, write, piece, address, first >>> 0, addressHigh, low, high);
   }
 
   #isPciConfiguration(): boolean {
     return (this.#address & ~3) === PCI_DATA_PORT && (this.control.cf8 & PCI_ENABLE) !== 0;
   }
 
-  /**
-   * Fills the vCPU's slot at server `id`, makes it READY and tells the device model (Xen: hvm_send_ioreq).
-   * @returns false if the slot is not free, or its event channel not what it was: then nobody handles the access
-   */
-  #sendTo(id: number, size: number, low: number, high: number, dataLow: number, dataHigh: number): boolean {
-    const view = this.views.view(id), slots = view.slots, vcpu = this.record.id;
-    if (slots === undefined || slots.state(vcpu) !== STATE.NONE || slots.port(vcpu) !== vcpuPort(vcpu)) {
-      view.server.countUnhandled();
-      return false;
-    }
-    slots.fill(vcpu, this.#type, low, high, size);
-    slots.setData(vcpu, dataLow, dataHigh);
-    this.#trace.begin(id, this.#address, clock());
-    this.#sentTo[id] = view;
-    this.#states[id] = STATE.READY;
-    this.#takeovers[id] = view.server.takeovers;
-    this.#pending |= 1 << id;
-    slots.publish(vcpu, STATE.READY, this.#write ? DIR_WRITE : DIR_READ);
-    view.area!.channels.send(vcpuPort(vcpu));
-    return true;
-  }
-
-  /** @returns false if the write has to go the ordinary way: the ring is full, or a slot cannot hold it */
-  #buffer(id: number, piece: number, low: number, high: number): boolean {
-    const view = this.views.view(id), server = view.server, ring = view.ring;
-    if (ring === undefined || !BufferedRing.holds(this.#address, piece)) return false;
-    server.bufferLock.acquire();
-    const pushed = ring.push(this.#type, this.#address, piece, low, high, server.bufioreq === BUFIOREQ.ATOMIC);
-    server.bufferLock.release();
-    if (!pushed) return false;
-    this.#trace.begin(id, this.#address, clock());
-    this.#traced(id, piece, TRACE_END.BUFFERED);
-    view.area!.channels.send(view.area!.bufferedPort);
-    return true;
-  }
-
   /** Takes the answers that are there; goes on with the access once all are (Xen: hvm_wait_for_io). */
   #settle(): Next {
+    const requests = this.#requests;
     for (let id = 0; id < MAX_SERVERS; id++) {
-      if ((this.#pending & (1 << id)) !== 0 && !this.#answered(id)) return NEXT.STOP;
+      if ((requests.pending & (1 << id)) === 0) continue;
+      const answer = requests.take(id);
+      if (answer === ANSWER.BROKEN) return this.#crash(requests.describe(id));
+      if (this.#piece === 0 && !this.#fetch) continue; // of a broadcast nobody wants to know more
+      if (answer === ANSWER.RETRY) return this.#retry(id);
+      if (answer !== ANSWER.NONE) return this.#complete(id, answer === ANSWER.DATA);
     }
-    if (this.#pending !== 0) return NEXT.WAIT;
-    if (this.#piece === 0) return NEXT.ENTER;
+    return requests.pending === 0 ? NEXT.ENTER : NEXT.WAIT;
+  }
+
+  /** @param data there is some; else the device model is gone, and reads are all ones */
+  #complete(id: number, data: boolean): Next {
+    if (this.#fetch) {
+      const why = data ? "answered a fetch of an instruction with data" : "is gone";
+      return this.#crash(`ioreq server ${id} ${why}, at gfn 0x${(this.#address / PAGE_SIZE).toString(16)}`);
+    }
+    if (!this.#write) {
+      const slots = this.#requests.view(id).slots, vcpu = this.record.id;
+      if (data) this.#run.setData(this.#offset, this.#piece, slots!.dataLow(vcpu), slots!.dataHigh(vcpu));
+      else this.#run.fillOnes(this.#offset, this.#piece);
+    }
+    if (!this.#port && this.control.hasWindows) this.#violation.settled(this.#address);
     this.#finishPiece(this.#piece);
     return this.#advance();
   }
 
-  /**
-   * Looks at the slot at server `id`. States only go forward; a slot that became NONE, or whose server has other memory
-   * by now, belonged to a device model that is gone.
-   * @returns false if the domain crashed
-   */
-  #answered(id: number): boolean {
-    const view = this.#sentTo[id]!, slots = view.slots!, vcpu = this.record.id, before = this.#states[id];
-    const state = slots.state(vcpu);
-    if (!view.current || state === STATE.NONE) {
-      if (this.#piece > 0 && !this.#write) this.#run.fillOnes(this.#offset, this.#piece);
-      this.#finish(id, TRACE_END.GONE);
-      return true;
-    }
-    if (state === STATE.IORESP_READY) {
-      if (this.#piece > 0 && !this.#write) {
-        this.#run.setData(this.#offset, this.#piece, slots.dataLow(vcpu), slots.dataHigh(vcpu));
+  /** IORESP_RETRY: the page may be mapped now. */
+  #retry(id: number): Next {
+    const violation = this.#violation;
+    violation.carryOut(this.#requests.view(id));
+    const reason = violation.countRetry(this.#address, this.#write, id, !this.#again);
+    if (reason !== undefined) return this.#crash(reason);
+    this.#again = true;
+    if (this.#fetch) return this.#fetchAt(this.#address);
+    const remaining = this.#remaining, next = this.#advance();
+    if (this.#remaining < remaining) violation.settled(this.#address - (remaining - this.#remaining));
+    return next;
+  }
+
+  /** KVM could not execute an instruction: perhaps because it lies in a window, in a page that is not mapped. */
+  #unexecuted(): Next {
+    const detail = this.#run.detail;
+    if (detail === SUBERROR.EMULATION && this.control.hasWindows) {
+      const gfn = this.#violation.fetchPage();
+      this.#again = false;
+      if (gfn >= 0) return this.#fetchAt(gfn * PAGE_SIZE);
+      if (this.#violation.interrupted()) {
+        this.#violation.forget();
+        return NEXT.ENTER;
       }
-      slots.setState(vcpu, STATE.NONE);
-      this.#served[id]++;
-      this.#finish(id, TRACE_END.ANSWERED);
-      return true;
     }
-    const known = state === STATE.READY || state === STATE.INPROCESS;
-    if (known && (state >= before || this.#takeovers[id] !== view.server.takeovers)) {
-      // A takeover explains one step back, whenever it comes to be seen.
-      if (state < before) this.#takeovers[id] = view.server.takeovers;
-      this.#states[id] = state;
-      return true;
-    }
-    this.#crash(`ioreq server ${id} moved a request from state ${before} to ${state}`);
-    return false;
+    return this.#crash(describeInternalError(detail));
   }
 
-  #finish(id: number, end: TraceEnd): void {
-    this.#pending &= ~(1 << id);
-    this.#sentTo[id] = undefined;
-    this.#traced(id, this.#piece, end);
+  /** Asks for a page, as the pager does on the fault transport: no data, only that it be mapped. */
+  #fetchAt(address: number): Next {
+    if (this.#violation.fetchable(address / PAGE_SIZE)) return NEXT.ENTER;
+    const id = this.control.servers.select(RANGE.MEMORY, address, address + PAGE_SIZE - 1);
+    this.#fetch = true;
+    this.#port = this.#write = false;
+    this.#piece = 0;
+    this.#address = address;
+    this.#violation.asked(address, this.#again);
+    const high = Math.floor(address / 2 ** 32);
+    const sent = id >= 0 && this.#requests.send(id, TYPE.COPY, false, 0, address, address >>> 0, high, 0, 0);
+    return sent ? NEXT.WAIT : this.#crash(describeInternalError(SUBERROR.EMULATION));
   }
 
-  #traced(id: number, size: number, end: TraceEnd): void {
-    const ticks = this.#trace.end(id, this.#type, size, this.#write, end, clock());
-    if (this.#type === TYPE.PCI_CONFIG || size === 0) return;
-    this.control.servers.server(id).ranges[this.#port ? RANGE.PORT : RANGE.MEMORY].tally(this.#address, ticks);
+  /** KVM completes the instruction first: registers that are set before that are lost. */
+  #hypercall(): Next {
+    this.#inHypercall = true;
+    this.#run.setImmediateExit(true);
+    return NEXT.ENTER;
+  }
+
+  #carryOutHypercall(): Next {
+    this.#inHypercall = false;
+    const calls = this.#hypercalls ??= new Hypercalls(this.control, this.record, this.needPager);
+    return calls.carryOut() ? this.invalidate() : NEXT.ENTER;
   }
 
   #exitPort(): Next {
@@ -295,9 +297,14 @@ export class VcpuMachine {
   }
 
   #interrupted(errno: number): Next {
+    if (errno === EFAULT && this.control.hasWindows && this.#violation.changed()) return NEXT.ENTER;
     if (errno !== EINTR && errno !== EAGAIN) return this.#crash(`KVM_RUN failed with ${errnoName(errno)}`);
     this.#exits[EXIT.INTR]++;
     this.#run.setImmediateExit(false);
+    if (this.#inHypercall) {
+      const next = this.#carryOutHypercall();
+      if (next !== NEXT.ENTER) return next;
+    }
     // A kick sets what it wants first, then immediate_exit: looking after clearing it misses nothing.
     if (this.control.stopping) return NEXT.STOP;
     return this.control.paused ? NEXT.PAUSED : NEXT.ENTER;
@@ -311,7 +318,7 @@ export class VcpuMachine {
       case EXIT.SHUTDOWN:
         return this.#crash("triple fault");
       case EXIT.INTERNAL_ERROR:
-        return this.#crash(describeInternalError(this.#run.detail));
+        return this.#unexecuted();
       case EXIT.FAIL_ENTRY:
         return this.#crash(`the processor refused to enter the guest (0x${this.#run.detail.toString(16)})`);
       default:

@@ -5,5 +5,6 @@ export const WORKER_URLS = {
   carrier: new URL("./carrier_worker.ts", import.meta.url).href,
   dispatcher: new URL("./dispatcher_worker.ts", import.meta.url).href,
   model: new URL("./model_worker.ts", import.meta.url).href,
+  pager: new URL("./pager_worker.ts", import.meta.url).href,
   gate: new URL("./gate_worker.ts", import.meta.url).href,
 } as const;

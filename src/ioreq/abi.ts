@@ -18,8 +18,11 @@ export const IOREQ = {
 /** The byte that holds the state: its other bits. */
 export const STATE_MASK = 0x0f, DATA_IS_PTR = 0x10, DIR = 0x20, DF = 0x40;
 
-/** A slot's states. They only go forward, in this order, and from a response back to NONE. */
-export const STATE = { NONE: 0, READY: 1, INPROCESS: 2, IORESP_READY: 3 } as const;
+/**
+ * A slot's states. They only go forward, in this order, and from a response back to NONE. IORESP_RETRY is ours (the field
+ * has four bits): the access is to be tried again, since the page is there now, or may be (docs/retry.md).
+ */
+export const STATE = { NONE: 0, READY: 1, INPROCESS: 2, IORESP_READY: 3, IORESP_RETRY: 4 } as const;
 
 /** Types of a request. */
 export const TYPE = { PIO: 0, COPY: 1, PCI_CONFIG: 2, TIMEOFFSET: 7, INVALIDATE: 8 } as const;

@@ -2,14 +2,23 @@
 
 import { errnoName } from "../linux/errno.ts";
 
-/** A dm_op failed. */
+/** A device model operation was refused. */
 export class DmOpError extends Error {
   static {
     this.prototype.name = "DmOpError";
   }
 
-  /** @param errno positive, as dm_op(2) would negate it */
+  /** The error number's name: "ENOSPC". */
+  readonly errnoName: string;
+
+  /**
+   * An operation's refusal.
+   * @param operation its name: "map_window"
+   * @param errno positive, as dm_op(2) would negate it
+   * @param why the facts
+   */
   constructor(readonly operation: string, readonly errno: number, why: string) {
     super(`${operation}: ${why}: ${errnoName(errno)}`);
+    this.errnoName = errnoName(errno);
   }
 }

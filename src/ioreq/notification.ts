@@ -8,12 +8,12 @@ import { PAGE_SIZE, roundUp } from "../memory/address.ts";
 import { Doorbell } from "../events/doorbell.ts";
 import { EventChannels } from "../events/event_channels.ts";
 import { WAKE_BOARD_BYTES } from "../events/wake_board.ts";
+import { IOREQ_BYTES } from "./abi.ts";
+import { COMMAND_RING_BYTES, CommandRing } from "./command_ring.ts";
+import { IoreqSlots } from "./slots.ts";
 
-/** Words: the device model is to leave; it sleeps; its pending event channels. */
-const RELEASED = 0, ASLEEP = 1, PENDING = 16;
-
-/** Where the parts begin, in bytes: the wake board for the vCPUs, then the device model's state. */
-export const NOTIFICATION = { released: 0, asleep: 4, pending: 64, wakeBoard: PAGE_SIZE } as const;
+/** Words: the device model is to leave; it sleeps; the pager does; the device model's pending event channels. */
+const RELEASED = 0, ASLEEP = 1, PAGER_ASLEEP = 2, PENDING = 16;
 
 /** KVM's vCPU ids end at 4095. */
 export const MAX_VCPU_ID = 4095;
@@ -21,10 +21,26 @@ export const MAX_VCPU_ID = 4095;
 /** Device state of one server's model (see DeviceModelHost.state). */
 export const DEVICE_STATE_BYTES = 64 << 10;
 
-const DEVICE_STATE = NOTIFICATION.wakeBoard + roundUp(WAKE_BOARD_BYTES, PAGE_SIZE);
+/** Slots of a server's violations on the fault transport: pages that it is asked for at one time. */
+export const FAULT_SLOTS = PAGE_SIZE / IOREQ_BYTES;
+
+const DEVICE_STATE = PAGE_SIZE + roundUp(WAKE_BOARD_BYTES, PAGE_SIZE);
+const FAULTS = DEVICE_STATE + DEVICE_STATE_BYTES;
+
+/** Where the parts begin, in bytes: the wake board for the vCPUs, the device model's state, violations, commands. */
+export const NOTIFICATION = {
+  released: 0,
+  asleep: 4,
+  pagerAsleep: 8,
+  pending: 64,
+  wakeBoard: PAGE_SIZE,
+  deviceState: DEVICE_STATE,
+  faults: FAULTS,
+  commands: FAULTS + PAGE_SIZE,
+} as const;
 
 /** Size of the whole area: a multiple of the page size. */
-export const NOTIFICATION_BYTES = DEVICE_STATE + DEVICE_STATE_BYTES;
+export const NOTIFICATION_BYTES = roundUp(NOTIFICATION.commands + COMMAND_RING_BYTES, PAGE_SIZE);
 
 /** Port 0 is nobody's; then come the vCPUs, then the buffered ring (Xen: vp_eport, bufioreq_port). */
 const FIRST_VCPU_PORT = 1;
@@ -44,18 +60,33 @@ export function bufferedPort(vcpus: number): number {
   return FIRST_VCPU_PORT + vcpus;
 }
 
+/** The port of slot `slot` of the violations. */
+export function faultPort(vcpus: number, slot: number): number {
+  return bufferedPort(vcpus) + 1 + slot;
+}
+
+/** The slot that a port belongs to; below 0: it is another's. */
+export function portFault(vcpus: number, port: number): number {
+  return port - bufferedPort(vcpus) - 1;
+}
+
 /** The area as one isolate of either side sees it. */
 export class NotificationArea {
   readonly #words: Int32Array;
   readonly #memory: ArrayBuffer;
   /** To the device model. */
   readonly channels: EventChannels;
+  /** Violations on the fault transport: a slot a page. */
+  readonly faults: IoreqSlots;
+  readonly commands: CommandRing;
 
   /** @param doorbell the device model's eventfd, by its number in this process */
   constructor(readonly address: bigint, readonly vcpus: number, doorbell: number) {
     this.#memory = viewAt(address, NOTIFICATION_BYTES);
     this.#words = new Int32Array(this.#memory, 0, NOTIFICATION.wakeBoard / 4);
-    const count = Math.ceil((bufferedPort(vcpus) + 1) / 32);
+    this.faults = new IoreqSlots(viewAt(address + BigInt(NOTIFICATION.faults), PAGE_SIZE));
+    this.commands = new CommandRing(this.#memory, NOTIFICATION.commands);
+    const count = Math.ceil((faultPort(vcpus, FAULT_SLOTS) + 1) / 32);
     this.channels = new EventChannels(this.#words, PENDING, count, new Doorbell(this.#words, ASLEEP, doorbell));
   }
 
@@ -75,6 +106,11 @@ export class NotificationArea {
     return Atomics.load(this.#words, RELEASED) !== 0;
   }
 
+  /** The doorbell of the pager, which waits for this server, too. @param descriptor its eventfd, by its number here */
+  pager(descriptor: number): Doorbell {
+    return new Doorbell(this.#words, PAGER_ASLEEP, descriptor);
+  }
+
   /** Where the wake board for the vCPUs is. */
   get wakeBoardAddress(): bigint {
     return this.address + BigInt(NOTIFICATION.wakeBoard);
@@ -82,6 +118,6 @@ export class NotificationArea {
 
   /** The device model's state. */
   get deviceState(): DataView<ArrayBuffer> {
-    return new DataView(this.#memory, DEVICE_STATE, DEVICE_STATE_BYTES);
+    return new DataView(this.#memory, NOTIFICATION.deviceState, DEVICE_STATE_BYTES);
   }
 }

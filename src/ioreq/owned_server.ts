@@ -11,7 +11,7 @@ import { ArenaFullError } from "../memory/vmap.ts";
 import { BUFIOREQ, type Bufioreq, STATE } from "./abi.ts";
 import { DmOpError } from "./dm_op_error.ts";
 import type { GuestFrames, GuestFrameSource } from "./guest_frames.ts";
-import { NOTIFICATION_BYTES, vcpuPort } from "./notification.ts";
+import { FAULT_SLOTS, faultPort, NOTIFICATION_BYTES, NotificationArea, vcpuPort } from "./notification.ts";
 import { type PageSource, ServerPages, type Window } from "./server_pages.ts";
 import type { Server, ServerTable } from "./server_table.ts";
 import type { ServerView, ServerViews } from "./server_view.ts";
@@ -34,12 +34,20 @@ export interface ServedDomain {
   readonly guestFrames: GuestFrames;
   /** Has every vCPU that waits for a server look again. */
   wakeVcpus(): void;
+  /** The server's device model is gone: its memory goes, and nothing of it is shown any more. Another may come. */
+  revokeAll(server: number): void;
+  /** The server is asked from now on. */
+  enabled(server: number): void;
+  /** The server is gone, and the guest's pages that it was asked for with it. */
+  forget(server: number): void;
 }
 
 /** What a device model is handed to serve: memory and a doorbell that belong to the server. */
 export interface ServerMemory {
   readonly notification: Bank;
   readonly doorbell: Descriptor;
+  /** Its device model is not the first, and asks for what the server has already. */
+  readonly inherited: boolean;
 }
 
 /** The windows of one server id. They stay for as long as the domain, since a vCPU may look into them late. */
@@ -70,7 +78,6 @@ export class OwnedServer implements ServerMemory {
   #way: Way | undefined;
   /** No device model has it, and its requests wait for the next one. */
   held = false;
-  /** Its device model is not the first, and asks for what the server has already. */
   inherited = false;
 
   /** create_ioreq_server: disabled, without pages. @throws {DmOpError} ENOMEM; then nothing was done */
@@ -88,6 +95,8 @@ export class OwnedServer implements ServerMemory {
     const { firstMfn, frames } = this.notification;
     const mfns = Array.from({ length: frames }, (_, page) => firstMfn + page as Mfn);
     const notification = this.#show(operation, windows.notification, mfns, stack);
+    // The pager may sleep already, and does not know of this server: the first ring is to wake it.
+    new NotificationArea(notification, vcpus, this.doorbell.number).pager(-1).arm();
     this.server = table.server(id);
     table.change(() => this.server.create({ notification, doorbell: this.doorbell.number, vcpus, bufioreq }));
     this.#resources = stack.move();
@@ -138,11 +147,16 @@ export class OwnedServer implements ServerMemory {
     this.held = false;
     this.inherited = true;
     this.server.countTakeover();
+    area!.commands.drop(this.server);
     for (let vcpu = 0; slots !== undefined && vcpu < vcpus; vcpu++) {
       slots.advance(vcpu, STATE.INPROCESS, STATE.READY);
       if (slots.state(vcpu) === STATE.READY) area!.channels.send(vcpuPort(vcpu));
     }
     if (ring !== undefined) area!.channels.send(area!.bufferedPort);
+    for (let slot = 0; slot < FAULT_SLOTS; slot++) {
+      area!.faults.advance(slot, STATE.INPROCESS, STATE.READY);
+      if (area!.faults.state(slot) === STATE.READY) area!.channels.send(faultPort(vcpus, slot));
+    }
   }
 
   /** Tells the device model to leave. */
@@ -166,6 +180,7 @@ export class OwnedServer implements ServerMemory {
     stack.defer(() => domain.wakeVcpus());
     stack.defer(() => table.change(() => this.server.destroy()));
     stack.defer(() => this.release());
+    stack.defer(() => domain.forget(this.id));
     stack.defer(() => this.#disable());
   }
 
@@ -187,6 +202,7 @@ export class OwnedServer implements ServerMemory {
     stack.move();
     this.#fill();
     table.change(() => this.server.setEnabled(true));
+    this.surroundings.domain.enabled(this.id);
   }
 
   /** Review of v3: a page that does not go back must not keep the others from going. */

@@ -17,7 +17,9 @@ const STATE = 0,
   BUFFER_LOCK = 5,
   UNHANDLED = 6,
   TAKEOVERS = 7,
-  COUNTS = 8;
+  COUNTS = 8,
+  COMMAND_LOCK = 13,
+  COMMANDS_TAKEN = 14;
 const SLOTS = 64, BUFFERED = 72, NOTIFICATION = 80, RANGES = 128;
 
 /** Ports, memory, PCI functions; then the ports and the memory whose writes are buffered. */
@@ -101,6 +103,8 @@ export class Server {
   readonly bufferedRanges: readonly RangeSet[];
   /** Held by whoever puts a write into the buffered ring. */
   readonly bufferLock: Lock;
+  /** Held by whoever carries out the device model's commands (see CommandRing). */
+  readonly commandLock: Lock;
 
   constructor(readonly id: number, memory: ArrayBuffer, offset: number, address: bigint) {
     this.#words = new Int32Array(memory, offset, RANGES / 4);
@@ -111,6 +115,7 @@ export class Server {
     this.ranges = sets.slice(0, FIRST_BUFFERED);
     this.bufferedRanges = sets.slice(FIRST_BUFFERED);
     this.bufferLock = new Lock(this.#words, BUFFER_LOCK, address);
+    this.commandLock = new Lock(this.#words, COMMAND_LOCK, address);
   }
 
   get exists(): boolean {
@@ -129,6 +134,7 @@ export class Server {
     this.#words[VCPUS] = vcpus;
     this.#words[BUFFERING] = bufioreq;
     this.#words[UNHANDLED] = 0;
+    this.#words[COMMANDS_TAKEN] = 0;
     this.#addresses[SLOTS / 8] = this.#addresses[BUFFERED / 8] = 0;
     this.#addresses[NOTIFICATION / 8] = Number(notification);
     this.#reattach();
@@ -161,6 +167,15 @@ export class Server {
   /** Whether a write to [first, last] goes through the buffered ring. */
   buffers(type: RangeType, first: number, last: number): boolean {
     return this.#words[BUFFERING] !== BUFIOREQ.OFF && this.bufferedRanges[type].contains(first, last);
+  }
+
+  /** Commands of the device model that were carried out, modulo 2^32: what the ring itself says is the device model's. */
+  get commandsTaken(): number {
+    return Atomics.load(this.#words, COMMANDS_TAKEN) >>> 0;
+  }
+
+  set commandsTaken(count: number) {
+    Atomics.store(this.#words, COMMANDS_TAKEN, count | 0);
   }
 
   get bufioreq(): Bufioreq {

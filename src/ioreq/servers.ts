@@ -160,7 +160,10 @@ export class IoreqServers implements Disposable {
   abandon(emulator: Emulator, hold: boolean): void {
     const left = this.#servers.filter((owned) => owned?.emulator === emulator && !owned.held) as OwnedServer[];
     const waits = (owned: OwnedServer) => hold && owned.server.enabled && !this.domain.dying;
-    for (const owned of left.filter(waits)) owned.held = true;
+    for (const owned of left.filter(waits)) {
+      owned.held = true;
+      this.domain.revokeAll(owned.id);
+    }
     // One that died between its answer and the wake has left vCPUs that nobody else wakes: no successor is asked again.
     if (left.some((owned) => owned.held)) this.domain.wakeVcpus();
     this.#destroyAll(left.filter((owned) => !owned.held));

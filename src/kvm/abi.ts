@@ -27,6 +27,7 @@ export const SIZE = {
   kvm_translation: 24,
   kvm_enable_cap: 104,
   kvm_ioeventfd: 64,
+  kvm_vcpu_events: 64,
 } as const;
 
 /** Requests, in the order of the header. */
@@ -59,6 +60,8 @@ export const KVM = {
   SET_CPUID2: writes(0x90, SIZE.kvm_cpuid2),
   GET_MP_STATE: reads(0x98, SIZE.kvm_mp_state),
   SET_MP_STATE: writes(0x99, SIZE.kvm_mp_state),
+  GET_VCPU_EVENTS: reads(0x9f, SIZE.kvm_vcpu_events),
+  SET_VCPU_EVENTS: writes(0xa0, SIZE.kvm_vcpu_events),
   GET_STATS_FD: none(0xce),
 } as const;
 
@@ -80,6 +83,7 @@ export const CAP = {
   MAX_VCPU_ID: 128,
   X2APIC_API: 129,
   IMMEDIATE_EXIT: 136,
+  EXIT_ON_EMULATION_FAILURE: 204,
 } as const;
 
 /** Why KVM_RUN returned (KVM_EXIT_*). */
@@ -150,6 +154,7 @@ export const REGS = {
   rsp: 48,
   rbp: 56,
   r8: 64,
+  r10: 80,
   rip: 128,
   rflags: 136,
 } as const;
@@ -194,6 +199,7 @@ export const SEGMENT = {
 export const DTABLE = { base: 0, limit: 8 } as const;
 
 /** Offsets in struct kvm_userspace_memory_region. */
+export const MEM_READONLY = 2;
 export const MEMORY_REGION = { slot: 0, flags: 4, guest_phys_addr: 8, memory_size: 16, userspace_addr: 24 } as const;
 
 /** Offsets in struct kvm_cpuid_entry2. */
@@ -219,6 +225,7 @@ export const TRANSLATION = { linear_address: 0, physical_address: 8, valid: 16 }
 export const ENABLE_CAP = { cap: 0, flags: 4, args: 8 } as const;
 
 /** Offsets in struct kvm_ioeventfd, and KVM_IOEVENTFD_FLAG_PIO of its flags. */
+export const VCPU_EVENTS = { "exception.injected": 0, "exception.pending": 3 } as const;
 export const IOEVENTFD = { addr: 8, len: 16, fd: 20, flags: 24 } as const, IOEVENTFD_PIO = 2;
 
 /** KVM_X2APIC_API_USE_32BIT_IDS and KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK. */

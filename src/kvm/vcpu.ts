@@ -2,7 +2,7 @@
 
 import type { Descriptor } from "../linux/descriptor.ts";
 import { Mapping } from "../linux/mapping.ts";
-import { KVM, SIZE, TRANSLATION } from "./abi.ts";
+import { KVM, SIZE, TRANSLATION, VCPU_EVENTS } from "./abi.ts";
 import type { CpuidTable } from "./cpuid.ts";
 import { Registers, SpecialRegisters } from "./registers.ts";
 
@@ -67,4 +67,18 @@ export function translate(vcpu: Descriptor, linear: bigint): number {
   vcpu.ioctl(KVM.TRANSLATE, "KVM_TRANSLATE", request);
   if (request.getUint8(TRANSLATION.valid) === 0) return -1;
   return Number(request.getBigUint64(TRANSLATION.physical_address, true));
+}
+
+/** KVM_SET_REGS, likewise. @throws {LinuxError} */
+export function writeRegisters(vcpu: Descriptor, registers: Registers): void {
+  vcpu.ioctl(KVM.SET_REGS, "KVM_SET_REGS", registers.bytes);
+}
+
+/** KVM_SET_VCPU_EVENTS: an exception that the guest was to get, it does not get. @throws {LinuxError} */
+export function forgetException(vcpu: Descriptor): void {
+  const events = new Uint8Array(SIZE.kvm_vcpu_events);
+  vcpu.ioctl(KVM.GET_VCPU_EVENTS, "KVM_GET_VCPU_EVENTS", events);
+  if (events[VCPU_EVENTS["exception.injected"]] === 0 && events[VCPU_EVENTS["exception.pending"]] === 0) return;
+  events[VCPU_EVENTS["exception.injected"]] = events[VCPU_EVENTS["exception.pending"]] = 0;
+  vcpu.ioctl(KVM.SET_VCPU_EVENTS, "KVM_SET_VCPU_EVENTS", events);
 }

@@ -1,6 +1,8 @@
 /** One KVM virtual machine: its memory slots, interrupt controllers and vCPUs. */
 
+import * as calls from "../linux/calls.ts";
 import { Descriptor } from "../linux/descriptor.ts";
+import { check } from "../linux/linux_error.ts";
 import * as abi from "./abi.ts";
 import { KVM } from "./abi.ts";
 import { Vcpu } from "./vcpu.ts";
@@ -24,14 +26,21 @@ export class Vm implements Disposable {
   /**
    * KVM_SET_USER_MEMORY_REGION: guest-physical [address, address + sizeBytes) is the memory at `host`.
    * @param sizeBytes 0 deletes the slot
+   * @param readOnly writes of the guest leave it (KVM_CAP_READONLY_MEM)
    */
-  setMemoryRegion(slot: number, address: number, sizeBytes: number, host: bigint): void {
-    const region = new DataView(new ArrayBuffer(abi.SIZE.kvm_userspace_memory_region));
-    region.setUint32(abi.MEMORY_REGION.slot, slot, true);
-    region.setBigUint64(abi.MEMORY_REGION.guest_phys_addr, BigInt(address), true);
-    region.setBigUint64(abi.MEMORY_REGION.memory_size, BigInt(sizeBytes), true);
-    region.setBigUint64(abi.MEMORY_REGION.userspace_addr, host, true);
+  setMemoryRegion(slot: number, address: number, sizeBytes: number, host: bigint, readOnly = false): void {
+    const region = memoryRegion(slot, address, sizeBytes, host, readOnly);
     this.descriptor.ioctl(KVM.SET_USER_MEMORY_REGION, "KVM_SET_USER_MEMORY_REGION", region);
+  }
+
+  /**
+   * The same on a thread of its own: while an access of a vCPU waits for its page (userfaultfd), KVM has changes of slots
+   * wait for that. Rejects with LinuxError.
+   */
+  async changeMemoryRegion(slot: number, address: number, sizeBytes: number, host: bigint): Promise<void> {
+    const region = memoryRegion(slot, address, sizeBytes, host, false), { number, subject } = this.descriptor;
+    const result = await calls.ioctlWaiting(number, KVM.SET_USER_MEMORY_REGION, region);
+    check(result, "ioctl KVM_SET_USER_MEMORY_REGION", subject);
   }
 
   /** KVM_CREATE_IRQCHIP and KVM_CREATE_PIT2: both PICs, the I/O APIC, a local APIC a vCPU, the PIT and port 0x61. */
@@ -108,4 +117,20 @@ export class Vm implements Disposable {
   [Symbol.dispose](): void {
     this.descriptor[Symbol.dispose]();
   }
+}
+
+function memoryRegion(
+  slot: number,
+  address: number,
+  sizeBytes: number,
+  host: bigint,
+  readOnly: boolean,
+): DataView<ArrayBuffer> {
+  const region = new DataView(new ArrayBuffer(abi.SIZE.kvm_userspace_memory_region));
+  region.setUint32(abi.MEMORY_REGION.slot, slot, true);
+  region.setUint32(abi.MEMORY_REGION.flags, readOnly ? abi.MEM_READONLY : 0, true);
+  region.setBigUint64(abi.MEMORY_REGION.guest_phys_addr, BigInt(address), true);
+  region.setBigUint64(abi.MEMORY_REGION.memory_size, BigInt(sizeBytes), true);
+  region.setBigUint64(abi.MEMORY_REGION.userspace_addr, host, true);
+  return region;
 }

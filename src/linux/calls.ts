@@ -14,6 +14,14 @@ const SYMBOLS = {
   xl_clock: { parameters: [], result: "f64" },
   xl_pause: { parameters: [], result: "void" },
   xl_start_thread: { parameters: ["pointer", "u64"], result: "i32" }, // thread, stack_end
+  // slots at run time: the kernel may have them wait for others (see Vm.changeMemoryRegion)
+  xl_ioctl_waiting: { name: "xl_ioctl", parameters: ["i32", "u32", "buffer"], result: "i32", nonblocking: true }, // fd, request, argument
+  // the second stage
+  xl_madvise_each: { parameters: ["buffer", "u32", "u32"], result: "i32" }, // ranges, count, advice
+  process_madvise: { name: call, parameters: ["i32", "i32", "buffer", "u64", "i32", "u32"], result: "i64" }, // pidfd, ranges, count, advice, flags
+  file: { name: call, parameters: ["i32", "i32", "buffer"], result: "i32" }, // fstatfs, fstat: fd, structure
+  fallocate: { name: call, parameters: ["i32", "i32", "i32", "u64", "u64"], result: "i32" }, // fd, mode, offset, size
+  at_offset: { name: call, parameters: ["i32", "i32", "buffer", "u64", "u64"], result: "i32" }, // pread64, pwrite64: fd, buffer, size, offset
   // waiting and waking
   read: { name: call, parameters: ["i32", "i32", "buffer", "u64"], result: "i32" }, // fd, buf, count
   write: { name: call, parameters: ["i32", "i32", "buffer", "u64"], result: "i32" }, // fd, buf, count
@@ -59,6 +67,10 @@ const symbols = open();
 export const run = symbols.xl_run, idleRun = symbols.xl_idle_run, clock = symbols.xl_clock, pause = symbols.xl_pause;
 export const startThread = symbols.xl_start_thread;
 export const ioctl = symbols.xl_ioctl, ioctlValue = symbols.xl_ioctl_value;
+/** The same on a thread of its own. */
+export const ioctlWaiting = symbols.xl_ioctl_waiting;
+/** madvise(2) on each of `count` ranges (struct iovec). */
+export const madviseEach = symbols.xl_madvise_each;
 
 /** Addresses of machine code that the kernel calls. */
 export const handler = symbols.xl_handler, restorer = symbols.xl_restorer;
@@ -70,10 +82,17 @@ type Pointer = Deno.PointerValue;
 export const read = (fd: number, buffer: Buffer, size: bigint): number => symbols.read(0, fd, buffer, size);
 export const write = (fd: number, buffer: Buffer, size: bigint): number => symbols.write(1, fd, buffer, size);
 export const close = (fd: number): number => symbols.number(3, fd);
+export const fstat = (fd: number, status: Buffer): number => symbols.file(5, fd, status);
 export const mmap = (at: bigint, size: bigint, protection: number, flags: number, fd: number, offset: bigint): bigint =>
   symbols.mmap(9, at, size, protection, flags, fd, offset);
+export const mprotect = (at: bigint, size: bigint, protection: number): number =>
+  symbols.range(10, at, size, protection);
 export const munmap = (at: bigint, size: bigint): number => symbols.range(11, at, size, 0);
 export const sigaction = (signal: number, action: Buffer): number => symbols.sigaction(13, signal, action, null, 8n);
+export const pread64 = (fd: number, buffer: Buffer, size: bigint, offset: bigint): number =>
+  symbols.at_offset(17, fd, buffer, size, offset);
+export const pwrite64 = (fd: number, buffer: Buffer, size: bigint, offset: bigint): number =>
+  symbols.at_offset(18, fd, buffer, size, offset);
 export const madvise = (at: bigint, size: bigint, advice: number): number => symbols.range(28, at, size, advice);
 export const getpid = (): number => symbols.none(39);
 export const socket = (family: number, type: number): number => symbols.numbers(41, family, type, 0);
@@ -86,6 +105,7 @@ export const listen = (fd: number, backlog: number): number => symbols.numbers(5
 export const fcntl = (fd: number, command: number, value: number): number => symbols.numbers(72, fd, command, value);
 export const ftruncate = (fd: number, size: bigint): number => symbols.offset(77, fd, size);
 export const fchmod = (fd: number, mode: number): number => symbols.numbers(91, fd, mode, 0);
+export const fstatfs = (fd: number, status: Buffer): number => symbols.file(138, fd, status);
 export const gettid = (): number => symbols.none(186);
 export const futex = (word: Pointer, operation: number, value: number): number =>
   symbols.futex(202, word, operation, value, null, null, 0);
@@ -94,7 +114,13 @@ export const openat = (directory: number, path: Buffer, flags: number): number =
   symbols.path(257, directory, path, flags, 0);
 export const ppoll = (set: Buffer, count: number, timeout: Buffer): number =>
   symbols.ppoll(271, set, count, timeout, null, 8n);
+export const fallocate = (fd: number, mode: number, offset: bigint, size: bigint): number =>
+  symbols.fallocate(285, fd, mode, offset, size);
 export const accept4 = (fd: number, flags: number): number => symbols.accept(288, fd, null, null, flags);
 export const eventfd2 = (initial: number, flags: number): number => symbols.numbers(290, initial, flags, 0);
 export const pipe2 = (pair: Buffer, flags: number): number => symbols.name(293, pair, flags);
 export const memfdCreate = (name: Buffer, flags: number): number => symbols.name(319, name, flags);
+export const userfaultfd = (flags: number): number => symbols.number(323, flags);
+export const pidfdOpen = (pid: number, flags: number): number => symbols.numbers(434, pid, flags, 0);
+export const processMadvise = (pidfd: number, ranges: Buffer, count: bigint, advice: number): number =>
+  Number(symbols.process_madvise(440, pidfd, ranges, count, advice, 0));

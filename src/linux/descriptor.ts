@@ -3,7 +3,7 @@
 import * as calls from "./calls.ts";
 import { check, LinuxError } from "./linux_error.ts";
 
-const O_RDWR = 2, O_CLOEXEC = 0x80000, AT_FDCWD = -100;
+const O_RDWR = 2, O_CLOEXEC = 0x80000, AT_FDCWD = -100, F_DUPFD_CLOEXEC = 1030;
 
 const text = new TextEncoder();
 
@@ -27,6 +27,17 @@ export class Descriptor implements Disposable {
   /** The descriptor's number, -1 once it is closed. */
   get number(): number {
     return this.#number;
+  }
+
+  /** Another descriptor of what is open. @throws {LinuxError} */
+  duplicate(): Descriptor {
+    const number = check(calls.fcntl(this.#number, F_DUPFD_CLOEXEC, 0), "fcntl F_DUPFD_CLOEXEC", this.subject);
+    return new Descriptor(number, this.subject);
+  }
+
+  /** Another object for what is open, whose owner closes it; this one no longer does. */
+  take(): Descriptor {
+    return new Descriptor(this.release(), this.subject);
   }
 
   /** Hands the descriptor to another owner; this object no longer closes it. @returns its number */

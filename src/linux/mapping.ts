@@ -19,7 +19,7 @@ const AT = 0, SIZE = 1, FILE_OFFSET = 2;
  * its garbage (tools/bench/vmap.ts).
  * @param value in [0, 2^52)
  */
-function asBigInt(place: number, value: number): bigint {
+export function asBigInt(place: number, value: number): bigint {
   doubles[place] = 2 ** 52 + value;
   return BigInt.asUintN(52, bits[place]);
 }

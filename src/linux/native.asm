@@ -44,6 +44,7 @@ symbols:
         symbol clock
         symbol pause
         symbol start_thread
+        symbol madvise_each
         symbol handler
         symbol restorer
 symbol_count equ ($ - symbols) / 24
@@ -58,6 +59,7 @@ name_idle_run: db "xl_idle_run", 0
 name_clock:    db "xl_clock", 0
 name_pause:    db "xl_pause", 0
 name_start_thread: db "xl_start_thread", 0
+name_madvise_each: db "xl_madvise_each", 0
 name_handler:  db "xl_handler", 0
 name_restorer: db "xl_restorer", 0
 strings_end:
@@ -177,6 +179,32 @@ xl_clock:
 align 16
 xl_pause:
         pause
+        ret
+
+; int xl_madvise_each(const struct iovec *ranges, unsigned count, unsigned advice): madvise for each range, one after the
+; other, for kernels whose process_madvise does not take the advice. 0, or -errno of the first that failed.
+align 16
+xl_madvise_each:
+        push rbx
+        push rbp
+        push r12
+        mov rbx, rdi
+        mov ebp, esi
+        mov r12d, edx
+        xor eax, eax
+.next:  sub ebp, 1
+        jb .done
+        mov rdi, [rbx]
+        mov rsi, [rbx + 8]
+        mov edx, r12d
+        mov eax, 28                     ; madvise
+        syscall
+        add rbx, 16
+        test eax, eax
+        jz .next
+.done:  pop r12
+        pop rbp
+        pop rbx
         ret
 
 ; struct thread, as in native_thread.ts: one cache line.

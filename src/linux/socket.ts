@@ -101,10 +101,11 @@ export class PacketSocket extends Descriptor {
   /**
    * Receives one packet. Descriptors that come with it, but are not expected, never become this process's.
    * @param expected how many descriptors there is room for
+   * @param exact whether it is an error that there were more
    * @returns "nothing" if nothing has come and nobody waits; "end" if the other end is closed, or sent an empty packet
    * @throws {DescriptorsLostError} not all of the expected ones could be received @throws {LinuxError}
    */
-  receive(expected = 0): Packet | "nothing" | "end" {
+  receive(expected = 0, exact = true): Packet | "nothing" | "end" {
     for (;;) {
       room.clear(expected);
       const sizeBytes = calls.recvmsg(this.number, room.header, this.#flags | MSG_TRUNC | MSG_CMSG_CLOEXEC);
@@ -113,7 +114,7 @@ export class PacketSocket extends Descriptor {
       if (sizeBytes === -ECONNRESET) return "end";
       check(sizeBytes, "recvmsg", this.subject);
       const descriptors = room.descriptors(this.subject);
-      const lost = expected > 0 && (room.flags & MSG_CTRUNC) !== 0;
+      const lost = exact && expected > 0 && (room.flags & MSG_CTRUNC) !== 0;
       if (lost || sizeBytes === 0) { for (const descriptor of descriptors) descriptor[Symbol.dispose](); }
       if (lost) throw new DescriptorsLostError(`${this.subject}: not all descriptors of a packet could be received`);
       return sizeBytes === 0 ? "end" : { bytes: room.bytes(sizeBytes), sizeBytes, descriptors };

@@ -100,6 +100,7 @@ export async function startMachine(
     vcpus: request.vcpus,
     carrier: chooseCarrier(options.carrier ?? "auto", request.vcpus),
     memoryBytes: request.memoryBytes,
+    populateOnDemand: options.populateOnDemand ?? false,
     ram,
     models: [
       { module: undefined, configuration: platform, memory: "none" },

@@ -53,6 +53,8 @@ export interface MachineOptions {
   readonly image: FileSource;
   /** A number of bytes, or a string with a suffix: "64M", "2G". Default 64 MiB. */
   readonly memory?: number | string;
+  /** RAM gets its memory page by page, with the guest's first access. Needs userfaultfd. Default false. */
+  readonly populateOnDemand?: boolean;
   /** Default 1. */
   readonly vcpus?: number;
   /** For formats that carry one. */

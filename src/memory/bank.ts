@@ -1,7 +1,11 @@
-/** Banks: the machine's memory. A bank is one sealed memory file, mapped once and whole (the directmap). */
+/**
+ * Banks: the machine's memory. A bank of ours is one sealed memory file, mapped once and whole (the directmap). A foreign
+ * bank is somebody else's file: it has machine frames, but nobody here looks at them.
+ */
 
+import type { Descriptor } from "../linux/descriptor.ts";
 import { Mapping, viewAt } from "../linux/mapping.ts";
-import { MemoryFile } from "../linux/memory_file.ts";
+import { MemoryFile, requireFixed } from "../linux/memory_file.ts";
 import { type Mfn, PAGE_SIZE, roundUp, SUPERPAGE_FRAMES } from "./address.ts";
 import { FrameTable } from "./frame_table.ts";
 
@@ -16,8 +20,11 @@ export class MachineMemoryError extends Error {
 export const MAX_MFN = 2 ** 28;
 
 const MAX_BANKS = 256;
-/** A bank in the shared table, as doubles (addresses have 47 bits): first mfn, frames (0: free), directmap address. */
-const FIRST_MFN = 0, FRAMES = 1, DIRECTMAP = 2, FIELDS = 4;
+/**
+ * A bank in the shared table, as doubles (addresses have 47 bits): first mfn, frames (0: free), address of the directmap
+ * (0: there is none) and of the frame table, the file's descriptor.
+ */
+const FIRST_MFN = 0, FRAMES = 1, DIRECTMAP = 2, FRAME_TABLE = 3, DESCRIPTOR = 4, FIELDS = 8;
 
 /** Size of the shared table of banks. */
 export const BANK_TABLE_BYTES = MAX_BANKS * FIELDS * 8;
@@ -26,8 +33,8 @@ export const BANK_TABLE_BYTES = MAX_BANKS * FIELDS * 8;
 export class Bank implements Disposable {
   /** @param firstMfn aligned to a superpage */
   constructor(
-    readonly file: MemoryFile,
-    readonly directmap: Mapping,
+    readonly file: Descriptor,
+    private readonly mapping: Mapping | undefined,
     readonly frameTable: FrameTable,
     private readonly frameTableMemory: Mapping,
     readonly firstMfn: Mfn,
@@ -39,11 +46,17 @@ export class Bank implements Disposable {
     private readonly release: (bank: Bank) => void,
   ) {}
 
+  /** The memory. @throws {RangeError} a foreign bank has no directmap */
+  get directmap(): Mapping {
+    if (this.mapping === undefined) throw new RangeError(`${this.file.subject} has no directmap`);
+    return this.mapping;
+  }
+
   /** A second time does nothing: its mfns and its place in the table may be another bank's by then. */
   [Symbol.dispose](): void {
     this.release(this);
     this.frameTableMemory[Symbol.dispose]();
-    this.directmap[Symbol.dispose]();
+    this.mapping?.[Symbol.dispose]();
     this.file[Symbol.dispose]();
   }
 }
@@ -83,26 +96,41 @@ export class MachineMemory implements Disposable {
 
   /** New zeroed memory. @param name for /proc/PID/maps. @throws {LinuxError} @throws {MachineMemoryError} */
   allocate(name: string, frames: number, owner: number): Bank {
-    const slot = this.#freeSlot();
-    const firstMfn = this.#freeRun(frames);
     using stack = new DisposableStack();
     const file = stack.use(MemoryFile.create(name, frames * PAGE_SIZE));
     const directmap = stack.use(Mapping.file(file, frames * PAGE_SIZE));
+    const bank = this.#create(file, directmap, frames, owner);
+    stack.move();
+    return bank;
+  }
+
+  /**
+   * Somebody else's memory as machine frames.
+   * @param file from now on the bank's, unless this throws
+   * @throws {LinuxError} EINVAL it can shrink, is smaller, or of other pages than ours @throws {MachineMemoryError}
+   */
+  adopt(file: Descriptor, frames: number, owner: number): Bank {
+    requireFixed(file, frames * PAGE_SIZE);
+    return this.#create(file, undefined, frames, owner);
+  }
+
+  #create(file: Descriptor, directmap: Mapping | undefined, frames: number, owner: number): Bank {
+    const slot = this.#freeSlot(), firstMfn = this.#freeRun(frames);
     const tableBytes = roundUp(FrameTable.sizeBytes(frames), PAGE_SIZE);
-    const tableMemory = stack.use(Mapping.anonymous(tableBytes, "frame table"));
-    const table = new FrameTable(tableMemory.buffer, firstMfn, frames);
-    const serial = ++this.#serial;
+    const tableMemory = Mapping.anonymous(tableBytes, "frame table");
+    const table = new FrameTable(tableMemory.buffer, firstMfn, frames), serial = ++this.#serial;
     const bank = new Bank(file, directmap, table, tableMemory, firstMfn, frames, owner, serial, (gone) => {
       if (!this.#banks.delete(gone)) return;
       this.#entries[slot * FIELDS + FRAMES] = 0;
       this.#enter(undefined, slot, firstMfn, frames);
     });
-    this.#entries[slot * FIELDS + FIRST_MFN] = firstMfn;
-    this.#entries[slot * FIELDS + DIRECTMAP] = Number(directmap.address);
+    this.#entries.set(
+      [firstMfn, 0, Number(directmap?.address ?? 0n), Number(tableMemory.address), file.number],
+      slot * FIELDS,
+    );
     this.#entries[slot * FIELDS + FRAMES] = frames;
     this.#banks.add(bank);
     this.#enter(bank, slot, firstMfn, frames);
-    stack.move();
     return bank;
   }
 
@@ -138,8 +166,12 @@ export class MachineMemory implements Disposable {
 /** The directmap of every bank as one isolate sees it: views are made at a bank's first use and kept. */
 export class BankViews {
   readonly #table: Float64Array;
-  readonly #views: (Uint8Array | undefined)[] = [];
+  /** Where the last one was: the next is mostly there, too. */
+  #found = 0;
+  readonly #views: (Uint8Array<ArrayBuffer> | undefined)[] = [];
   readonly #viewed = new Float64Array(MAX_BANKS);
+  readonly #frameTables: FrameTable[] = [];
+  readonly #tabled = new Float64Array(MAX_BANKS);
 
   /** @param tableAddress {@linkcode MachineMemory.tableAddress} */
   constructor(tableAddress: bigint) {
@@ -148,15 +180,47 @@ export class BankViews {
 
   /** The index of the bank that holds `mfn`, or -1. */
   find(mfn: number): number {
-    for (let bank = 0; bank < MAX_BANKS; bank++) {
-      const offset = mfn - this.#table[bank * FIELDS + FIRST_MFN];
-      if (offset >= 0 && offset < this.#table[bank * FIELDS + FRAMES]) return bank;
-    }
+    if (this.#holds(this.#found, mfn)) return this.#found;
+    for (let bank = 0; bank < MAX_BANKS; bank++) if (this.#holds(bank, mfn)) return this.#found = bank;
     return -1;
   }
 
+  #holds(bank: number, mfn: number): boolean {
+    const offset = mfn - this.#table[bank * FIELDS + FIRST_MFN];
+    return offset >= 0 && offset < this.#table[bank * FIELDS + FRAMES];
+  }
+
+  /** Whether the bank is ours, and may be looked at. */
+  hasDirectmap(bank: number): boolean {
+    return this.#table[bank * FIELDS + DIRECTMAP] !== 0;
+  }
+
+  /** Its file's descriptor. */
+  descriptor(bank: number): number {
+    return this.#table[bank * FIELDS + DESCRIPTOR];
+  }
+
+  firstMfn(bank: number): Mfn {
+    return this.#table[bank * FIELDS + FIRST_MFN] as Mfn;
+  }
+
+  frames(bank: number): number {
+    return this.#table[bank * FIELDS + FRAMES];
+  }
+
+  /** Who refers to its frames. */
+  frameTable(bank: number): FrameTable {
+    const address = this.#table[bank * FIELDS + FRAME_TABLE];
+    if (this.#tabled[bank] !== address) {
+      const frames = this.frames(bank), memory = viewAt(BigInt(address), FrameTable.sizeBytes(frames));
+      this.#frameTables[bank] = new FrameTable(memory, this.firstMfn(bank), frames);
+      this.#tabled[bank] = address;
+    }
+    return this.#frameTables[bank];
+  }
+
   /** The whole directmap of a bank. */
-  bytes(bank: number): Uint8Array {
+  bytes(bank: number): Uint8Array<ArrayBuffer> {
     const address = this.#table[bank * FIELDS + DIRECTMAP];
     const sizeBytes = this.#table[bank * FIELDS + FRAMES] * PAGE_SIZE;
     let view = this.#views[bank];

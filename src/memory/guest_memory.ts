@@ -17,7 +17,12 @@ export class GuestAddressError extends Error {
 
 /** Reads and writes the memory of one domain. Whatever address a guest gives, the worst is a GuestAddressError. */
 export class GuestMemory {
-  constructor(private readonly p2m: P2m, private readonly banks: BankViews) {}
+  /** @param populate gives a gfn memory that has its memory on demand, before it is written to */
+  constructor(
+    private readonly p2m: P2m,
+    private readonly banks: BankViews,
+    private readonly populate: (gfn: number) => void = () => {},
+  ) {}
 
   /** Fills `target` from the guest's memory. @throws {GuestAddressError} before anything was copied */
   read(address: number, target: Uint8Array): void {
@@ -28,6 +33,7 @@ export class GuestMemory {
   /** Stores `source` in the guest's memory. @throws {GuestAddressError} before anything was copied */
   write(address: number, source: Uint8Array): void {
     this.#require(address, source.length, true);
+    this.#populate(address, source.length);
     this.#walk(address, source.length, (frame, at) => frame.set(source.subarray(at, at + frame.length)));
   }
 
@@ -49,12 +55,20 @@ export class GuestMemory {
     const end = Math.ceil((address + sizeBytes) / PAGE_SIZE);
     for (let gfn = Math.floor(address / PAGE_SIZE); gfn < end; gfn++) {
       const entry = this.p2m.lookup(gfn), type = p2mType(entry);
-      if (type !== P2M_TYPE.RAM_RW && (type !== P2M_TYPE.RAM_RO || writing)) {
-        return `gfn 0x${gfn.toString(16)} is no ${writing ? "writable " : ""}memory`;
+      if (type === P2M_TYPE.GRANT_MAP_RW || type === P2M_TYPE.GRANT_MAP_RO) {
+        return `gfn 0x${gfn.toString(16)} is a device model's memory, which nobody else may look at`;
       }
+      if (!isMemory(type, writing)) return `gfn 0x${gfn.toString(16)} is no ${writing ? "writable " : ""}memory`;
       if (this.banks.find(p2mMfn(entry)) < 0) return `mfn 0x${p2mMfn(entry).toString(16)} is in no bank`;
     }
     return null;
+  }
+
+  #populate(address: number, sizeBytes: number): void {
+    const end = Math.ceil((address + sizeBytes) / PAGE_SIZE);
+    for (let gfn = Math.floor(address / PAGE_SIZE); gfn < end; gfn++) {
+      if (p2mType(this.p2m.lookup(gfn)) === P2M_TYPE.POPULATE_ON_DEMAND) this.populate(gfn);
+    }
   }
 
   /** Calls `visit` with each longest run of memory that is contiguous in one bank, and its offset in the range. */
@@ -76,4 +90,9 @@ export class GuestMemory {
       done += size;
     }
   }
+}
+
+/** Memory that is populated on demand is zeroes until it is written to. */
+function isMemory(type: number, writing: boolean): boolean {
+  return type === P2M_TYPE.RAM_RW || type === P2M_TYPE.POPULATE_ON_DEMAND || (type === P2M_TYPE.RAM_RO && !writing);
 }

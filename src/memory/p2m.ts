@@ -4,7 +4,18 @@ import { Mapping, viewAt } from "../linux/mapping.ts";
 import { type Gfn, PAGE_SIZE, SUPERPAGE_FRAMES } from "./address.ts";
 
 /** Types of a p2m entry, with Xen's numbers (xen/arch/x86/include/asm/p2m.h, p2m_type_t). */
-export const P2M_TYPE = { RAM_RW: 0, INVALID: 1, RAM_RO: 3, MMIO_DM: 4 } as const;
+export const P2M_TYPE = {
+  RAM_RW: 0,
+  INVALID: 1,
+  RAM_RO: 3,
+  /** Nothing is mapped, and a device model is asked. */
+  MMIO_DM: 4,
+  /** RAM that has no memory yet. */
+  POPULATE_ON_DEMAND: 6,
+  /** A frame of somebody else's. */
+  GRANT_MAP_RW: 7,
+  GRANT_MAP_RO: 8,
+} as const;
 export type P2mType = (typeof P2M_TYPE)[keyof typeof P2M_TYPE];
 
 /** Bits of a guest-physical address that the p2m covers: 2 TiB. */
@@ -39,6 +50,11 @@ export function p2mMfn(entry: number): number {
 /** The entry of a gfn that is not mapped. */
 export const P2M_INVALID = 0;
 
+/** Whether an entry of several gfns stands for as many machine frames: mfn 0 is nobody's. */
+function isCounting(entry: number): boolean {
+  return (entry & MFN_MASK) !== 0;
+}
+
 /** A domain's p2m as any isolate of the process sees it. Changes are made under the domain's p2m lock. */
 export class P2m {
   readonly #superpages: Uint32Array;
@@ -55,11 +71,21 @@ export class P2m {
     const superpage = Math.floor(gfn / SUPERPAGE_FRAMES);
     const entry = this.#superpages[superpage];
     if (entry === SPLIT) return this.#block(gfn)[gfn % BLOCK_GFNS];
-    return entry === P2M_INVALID ? P2M_INVALID : entry + (gfn - superpage * SUPERPAGE_FRAMES);
+    return isCounting(entry) ? entry + (gfn - superpage * SUPERPAGE_FRAMES) : entry;
+  }
+
+  /** The first gfn from `gfn` on, and below `end`, whose entry has an mfn; `end` if none has. */
+  nextFrame(gfn: number, end: number): number {
+    while (gfn < end) {
+      const superpage = Math.floor(gfn / SUPERPAGE_FRAMES), entry = this.#superpages[superpage];
+      if (entry === SPLIT ? isCounting(this.lookup(gfn)) : isCounting(entry)) return gfn;
+      gfn = entry === SPLIT ? gfn + 1 : (superpage + 1) * SUPERPAGE_FRAMES;
+    }
+    return end;
   }
 
   /**
-   * Maps `count` guest frames from `gfn` to machine frames from `mfn`.
+   * Maps `count` guest frames from `gfn` to machine frames from `mfn`; mfn 0, which is nobody's, for all of them.
    * @throws {RangeError} outside the p2m, or machine frames that no entry can name
    */
   map(gfn: Gfn, mfn: number, count: number, type: P2mType): void {
@@ -74,12 +100,12 @@ export class P2m {
     this.#set(gfn, count, P2M_INVALID);
   }
 
-  /** Sets entries; `first` counts up with the gfns unless it is invalid. Whole aligned superpages stay whole. */
+  /** Sets entries; `first` counts up with the gfns if it has an mfn. Whole aligned superpages stay whole. */
   #set(gfn: number, count: number, first: number): void {
     if (!(Number.isInteger(gfn) && Number.isInteger(count) && gfn >= 0 && count >= 0 && gfn + count <= GFNS)) {
       throw new RangeError(`gfns 0x${gfn.toString(16)} + 0x${count.toString(16)} are outside the p2m`);
     }
-    const step = first === P2M_INVALID ? 0 : 1;
+    const step = isCounting(first) ? 1 : 0;
     for (let done = 0; done < count;) {
       const at = gfn + done, superpage = Math.floor(at / SUPERPAGE_FRAMES);
       const offset = at - superpage * SUPERPAGE_FRAMES;
@@ -98,7 +124,7 @@ export class P2m {
   #split(superpage: number): void {
     const entry = this.#superpages[superpage];
     if (entry === SPLIT) return;
-    const step = entry === P2M_INVALID ? 0 : 1;
+    const step = isCounting(entry) ? 1 : 0;
     this.#setFrames(superpage * SUPERPAGE_FRAMES, SUPERPAGE_FRAMES, entry, step);
     this.#superpages[superpage] = SPLIT;
   }

@@ -43,7 +43,14 @@ const SLOT_FIELDS: Record<string, string> = {
 /** The C side of each exported table, by its keys. */
 const TABLES: Record<string, (key: string) => string> = {
   IOREQ: (key) => key === "state" ? "offsetof(struct ioreq, type) - 1" : `offsetof(struct ioreq, ${key})`,
-  STATE: (key) => key === "NONE" ? "STATE_IOREQ_NONE" : key === "IORESP_READY" ? `STATE_${key}` : `STATE_IOREQ_${key}`,
+  STATE: (key) =>
+    key === "IORESP_RETRY"
+      ? "4" /* ours */
+      : key === "NONE"
+      ? "STATE_IOREQ_NONE"
+      : key === "IORESP_READY"
+      ? `STATE_${key}`
+      : `STATE_IOREQ_${key}`,
   TYPE: (key) => `IOREQ_TYPE_${key}`,
   RANGE: (key) => `XEN_DMOP_IO_RANGE_${key}`,
   BUFIOREQ: (key) => `HVM_IOREQSRV_BUFIOREQ_${key}`,

@@ -43,6 +43,7 @@ const TABLES: Record<string, Rule> = {
   TRANSLATION: offset("kvm_translation"),
   ENABLE_CAP: offset("kvm_enable_cap"),
   IOEVENTFD: offset("kvm_ioeventfd"),
+  VCPU_EVENTS: offset("kvm_vcpu_events"),
   STATS_HEADER: offset("kvm_stats_header"),
   STATS_DESCRIPTOR: offset("kvm_stats_desc"),
 };
@@ -56,6 +57,7 @@ const NUMBERS: Record<string, string> = {
   CHIP_PIC_MASTER: "KVM_IRQCHIP_PIC_MASTER",
   CHIP_PIC_SLAVE: "KVM_IRQCHIP_PIC_SLAVE",
   CHIP_IOAPIC: "KVM_IRQCHIP_IOAPIC",
+  MEM_READONLY: "KVM_MEM_READONLY",
   PIT_SPEAKER_DUMMY: "KVM_PIT_SPEAKER_DUMMY",
   IOEVENTFD_PIO: "KVM_IOEVENTFD_FLAG_PIO",
   X2APIC_API_USE_32BIT_IDS: "KVM_X2APIC_API_USE_32BIT_IDS",

@@ -56,7 +56,7 @@ export class FakeDescriptors implements DescriptorCalls {
 }
 
 function notHere(): never {
-  throw new Error("no device of the platform has memory, or knows PCI");
+  throw new Error("no device of the platform has memory or windows, or knows PCI");
 }
 
 /** One generation of a device model's host. What outlives it is in the {@linkcode FakeMachine}. */
@@ -65,6 +65,10 @@ class FakeHost implements DeviceModelHost {
   readonly memory = { read: notHere, write: notHere, contains: () => false };
   readonly mapMemory = notHere;
   readonly mapPci = notHere;
+  readonly createMemory = notHere;
+  readonly importMemory = notHere;
+  readonly mapWindow = notHere;
+  readonly unmapWindow = notHere;
   readonly unmapPorts = notHere;
   readonly unmapMemory = notHere;
   readonly setPciIntxLevel = notHere;

@@ -57,6 +57,12 @@ export class FakeDomain implements Disposable {
       injectMsi: (...message) => this.asked.push(["msi", ...message]),
       shutdown: (reason) => this.shutdowns.push(reason),
       notify: (vcpu) => this.answered(vcpu),
+      addMemory: (file, sizeBytes) => this.asked.push(["memory", file.number >= 0, sizeBytes]) - 1,
+      mapWindow: (...window) => this.asked.push(["window", ...window]),
+      unmapWindow: (...window) => this.asked.push(["no window", ...window]),
+      order: (commands) => this.asked.push(["order", ...commands]),
+      change: (commands) => this.asked.push(["change", ...commands]),
+      notifyPager: () => this.asked.push(["pager"]),
     };
     return this.runtime = new DeviceModelRuntime(attachment);
   }

@@ -12,7 +12,8 @@ import {
   PROTOCOL_VERSION,
   SHUTDOWN_REASONS,
 } from "../../src/dm/protocol.ts";
-import { DEVICE_STATE_BYTES, NOTIFICATION, NOTIFICATION_BYTES } from "../../src/ioreq/notification.ts";
+import { COMMAND, COMMAND_ENTRIES, COMMAND_RING_BYTES, CommandRing } from "../../src/ioreq/command_ring.ts";
+import { DEVICE_STATE_BYTES, FAULT_SLOTS, faultPort, NOTIFICATION } from "../../src/ioreq/notification.ts";
 import { WAKE_BOARD, WAKE_BOARD_BYTES } from "../../src/events/wake_board.ts";
 import { EEXIST, EINVAL } from "../../src/linux/errno.ts";
 
@@ -81,19 +82,58 @@ Deno.test("the document has every operation with its number and size", () => {
 });
 
 Deno.test("the document has the offsets of the notification area and the reasons of remote_shutdown", () => {
-  const { released, asleep, pending, wakeBoard } = NOTIFICATION;
+  const { released, asleep, pagerAsleep, pending, wakeBoard, deviceState, faults, commands } = NOTIFICATION;
   for (
     const row of [
       `| ${released} | u32 \`released\``,
       `| ${asleep} | u32 \`asleep\``,
-      `| ${pending} | u32 \`pending[`,
+      `| ${pagerAsleep} | u32 \`pager_asleep\``,
+      `| ${pending} | u32 \`pending[(vcpus + ${faultPort(0, FAULT_SLOTS)} + 31) / 32]\``,
       `| ${wakeBoard} | the wake board, ${WAKE_BOARD_BYTES} bytes |`,
-      `| ${NOTIFICATION_BYTES - DEVICE_STATE_BYTES} | device state, ${DEVICE_STATE_BYTES} bytes`,
+      `| ${deviceState} | device state, ${DEVICE_STATE_BYTES} bytes`,
+      `| ${faults} | the fault slots: ${FAULT_SLOTS} \`struct ioreq\``,
+      `| ${commands} | the command ring, ${COMMAND_RING_BYTES} bytes |`,
       `| ${WAKE_BOARD.flags} | u32 \`flags[128]\``,
       `| ${WAKE_BOARD.asleep} + w | u8`,
     ]
   ) assert(text.includes(row), `${row} is not in the document`);
+  assert(text.includes(`port ${faultPort(0, 0)} + \`vcpus\` + s is that of fault slot s`));
   for (const [number] of SHUTDOWN_REASONS) {
     assert(new RegExp(number < 0x100 ? `remote_shutdown.*\\b${number}\\b` : `0x${number.toString(16)} the`).test(text));
   }
+});
+
+Deno.test("the document has the layout of the command ring: a command written after it is read back", () => {
+  const memory = new ArrayBuffer(COMMAND_RING_BYTES), ring = new CommandRing(memory, 0), view = new DataView(memory);
+  const at = (member: string) => {
+    const match = text.match(new RegExp(`\\| (\\d+) \\| [ui]\\d+ \`${member}\``));
+    assert(match !== null, `${member} is not in the document`);
+    return Number(match[1]);
+  };
+  const [, entries, count, size] = text.match(/\| (\d+) \| (\d+) entries of (\d+) bytes; command n is in entry/)!.map(
+    Number,
+  );
+  assertEquals([count, entries + count * size], [COMMAND_ENTRIES, COMMAND_RING_BYTES]);
+  for (let index = 0; index < 2; index++) {
+    ring.push(
+      index === 0 ? COMMAND.MAP : COMMAND.REVOKE,
+      0x12_3456_789a,
+      0x1234_5678,
+      0xabcd,
+      0x8765_4321,
+      index === 0,
+    );
+    const entry = entries + index * size;
+    assertEquals(view.getUint8(entry + at("op")), index + 1);
+    assertEquals(view.getUint8(entry + at("read_only")), 1 - index);
+    assertEquals(view.getUint16(entry + at("memory"), true), 0xabcd);
+    assertEquals(view.getUint32(entry + at("count"), true), 0x1234_5678);
+    assertEquals(view.getBigUint64(entry + at("gfn"), true), 0x12_3456_789an);
+    assertEquals(view.getUint32(entry + at("frame"), true), 0x8765_4321);
+    view.setInt32(entry + at("result"), -EINVAL - index, true);
+    assertEquals(ring.result(index), -EINVAL - index);
+  }
+  assertEquals(view.getUint32(at("pushed"), true), 2);
+  view.setUint32(at("taken"), 2, true);
+  assertEquals(ring.taken, 2);
 });

@@ -10,6 +10,9 @@ import { ServerView } from "../../src/ioreq/server_view.ts";
 import type { IoreqSlots } from "../../src/ioreq/slots.ts";
 import { EXIT, RUN_PAGE } from "../../src/kvm/abi.ts";
 import { Mapping } from "../../src/linux/mapping.ts";
+import { BANK_TABLE_BYTES } from "../../src/memory/bank.ts";
+import { p2mMemory } from "../../src/memory/p2m.ts";
+import { STAGE_BYTES } from "../../src/memory/stage_table.ts";
 import { BareServers } from "../ioreq/bare_server.ts";
 
 const PAGE = 4096, RUN_BYTES = 3 * PAGE;
@@ -56,7 +59,9 @@ export class BareVcpu implements Disposable {
     this.#block = this.#stack.use(Mapping.anonymous(controlBlockBytes(vcpus), "control block"));
     this.control = new ControlBlock(this.#block.address, vcpus);
     const traces = this.#stack.use(Mapping.anonymous(traceBytes(vcpus), "trace rings"));
-    this.control.setMemory(0n, 0n, traces.address);
+    const banks = this.#stack.use(Mapping.anonymous(BANK_TABLE_BYTES, "table of banks"));
+    this.control.setMemory(banks.address, this.#stack.use(p2mMemory()).address, traces.address);
+    this.control.setStage(this.#stack.use(Mapping.anonymous(STAGE_BYTES, "second stage")).address);
     this.#bare = this.#stack.use(new BareServers(this.control.servers));
     this.record = this.control.vcpu(id);
     this.record.create(-1, this.#run.address, RUN_BYTES); // no vCPU: KVM answers nothing

@@ -10,6 +10,7 @@ import { Descriptor } from "../../src/linux/descriptor.ts";
 import { Mapping } from "../../src/linux/mapping.ts";
 import { NATIVE_THREAD } from "../../src/linux/native_thread.ts";
 import { residentBytes } from "../linux/process.ts";
+import { STAGE_BYTES } from "../../src/memory/stage_table.ts";
 import { Thread } from "../linux/threads.ts";
 import { BareVcpu } from "./bare_vcpu.ts";
 
@@ -134,7 +135,9 @@ Deno.test("the vCPUs of a waiter count their ports together, and statistics coun
   using memory = Mapping.anonymous(controlBlockBytes(70, 2), "control block");
   using traces = Mapping.anonymous(traceBytes(70), "trace rings");
   const control = new ControlBlock(memory.address, 70);
-  control.setMemory(0n, 0n, traces.address);
+  control.setMemory(traces.address, traces.address, traces.address);
+  using stage = Mapping.anonymous(STAGE_BYTES, "second stage");
+  control.setStage(stage.address);
   control.setWaiters(64, [-1, -1]);
   for (let id = 0; id < 70; id++) control.portCounts(id)[0x3f8]++;
   assertEquals([control.portCounts(0)[0x3f8], control.portCounts(69)[0x3f8]], [64, 6]);
@@ -202,7 +205,9 @@ Deno.test("statistics turn ticks into milliseconds at the speed of this host's c
   const { memory, control } = block(1);
   using _memory = memory;
   using traces = Mapping.anonymous(traceBytes(1), "trace rings");
-  control.setMemory(0n, 0n, traces.address);
+  control.setMemory(traces.address, traces.address, traces.address);
+  using stage = Mapping.anonymous(STAGE_BYTES, "second stage");
+  control.setStage(stage.address);
   const ticks = new BigUint64Array(
     Deno.UnsafePointerView.getArrayBuffer(Deno.UnsafePointer.create(control.vcpu(0).clockAddress)!, 16),
   );

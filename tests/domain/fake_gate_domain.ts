@@ -8,6 +8,7 @@ import { SERVER_TABLE_BYTES, ServerTable } from "../../src/ioreq/server_table.ts
 import { type Emulator, IoreqServers, type ServedDomain } from "../../src/ioreq/servers.ts";
 import { VmapWindow } from "../../src/ioreq/vmap_window.ts";
 import { EINVAL } from "../../src/linux/errno.ts";
+import type { Descriptor } from "../../src/linux/descriptor.ts";
 import { eventDescriptor } from "../../src/linux/event_descriptor.ts";
 import { Mapping } from "../../src/linux/mapping.ts";
 import { type Gfn, PAGE_SIZE, roundUp } from "../../src/memory/address.ts";
@@ -40,6 +41,28 @@ export class FakeGateDomain implements GateDomain, ServedDomain, Disposable {
   readonly asked: unknown[][] = [];
   readonly granted = new Map<Emulator, readonly Grant[]>();
   dying = false;
+  readonly #pager = this.#stack.use(eventDescriptor("doorbell of the pager", false));
+  readonly pagerDoorbell = this.#pager.number;
+  /** Windows as they were asked for; what a file holds nobody looks at. */
+  readonly windows = {
+    addMemory: (server: number, file: Descriptor, sizeBytes: number) => {
+      this.#stack.use(file);
+      return this.asked.push(["memory", server, sizeBytes]);
+    },
+    removeMemory: (...memory: [number, number]) => void this.asked.push(["no memory", ...memory]),
+    mapWindow: async (...window: [number, number, number, number]) => {
+      await Promise.resolve();
+      this.asked.push(["window", ...window]);
+    },
+    unmapWindow: async (...window: [number, number]) => {
+      await Promise.resolve();
+      this.asked.push(["no window", ...window]);
+    },
+    hasWindow: (...[server, first, pages]: [number, number, number]) =>
+      this.asked.some(([what, ...window]) => {
+        return what === "window" && window[0] === server && window[1] === first && window[2] === pages;
+      }),
+  };
   /** Thrown by the next operation on interrupts. */
   mistake: unknown;
 
@@ -72,6 +95,16 @@ export class FakeGateDomain implements GateDomain, ServedDomain, Disposable {
   }
 
   wakeVcpus(): void {}
+
+  revokeAll(server: number): void {
+    this.asked.push(["revoke all", server]);
+  }
+
+  enabled(): void {}
+
+  forget(server: number): void {
+    this.asked.push(["forget", server]);
+  }
 
   setIrqLevel(gsi: number, level: boolean): void {
     if (this.mistake !== undefined) throw this.mistake;

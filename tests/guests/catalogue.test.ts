@@ -102,6 +102,15 @@ const GUESTS: Record<string, readonly Expectation[]> = {
     options: { cmdline: `count=100 op=${op} width=${width} ${where}` },
     console: `exits: ${op} of ${width} bytes at ${place}, 100 times\nexits: 100 done\n`,
   })),
+  balloon: [{
+    ...CHOSE_0,
+    console: "balloon: scattered and contiguous\nballoon: an extent of 2 MiB\nballoon: bad arguments\n" +
+      "balloon: 256 pages out and in, 4 rounds\n",
+  }],
+  pod: [
+    { ...CHOSE_0, console: /(^|\n)pod: 1280 pages touched\n$/ },
+    { ...CHOSE_0, console: /(^|\n)pod: 1280 pages touched\n/, options: { memory: "16M", populateOnDemand: true } },
+  ],
   null: [{ status: 0, reason: /^the guest chose status 0: vcpu=0$/, console: "" }],
 };
 
@@ -120,7 +129,8 @@ for (const [guest, expectations] of Object.entries(GUESTS)) {
 }
 
 testWith([], "every image in guests/ is in this catalogue or has a test of its own", () => {
-  const elsewhere = ["buffered", "echo", "ioreq-many", "ioreq-mmio", "ioreq-pio", "modules", "pci-scan", "smp"];
+  const ioreq = ["buffered", "ioreq-many", "ioreq-mmio", "ioreq-pio", "pci-scan"];
+  const elsewhere = ["echo", "modules", "smp", "retry", "revoke", "touch", "window", ...ioreq];
   const images = Array.from(Deno.readDirSync("guests"), ({ name }) => name).filter((name) => name.endsWith(".img"));
   assertEquals(images.map((name) => name.slice(0, -4)).sort(), [...Object.keys(GUESTS), ...elsewhere].sort());
 });

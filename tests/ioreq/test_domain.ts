@@ -116,6 +116,12 @@ export class TestDomain implements ServedDomain, Disposable {
     this.wakes++;
   }
 
+  revokeAll(): void {}
+
+  forget(): void {}
+
+  enabled(): void {}
+
   /** What an isolate sees of a server. */
   view(id: number): ServerView {
     return new ServerView(this.table.server(id));

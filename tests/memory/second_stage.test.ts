@@ -2,10 +2,10 @@ import { assertEquals, assertThrows } from "@std/assert";
 import type { Vm } from "../../src/kvm/vm.ts";
 import { viewAt } from "../../src/linux/mapping.ts";
 import { type Gfn, PAGE_SIZE, SUPERPAGE_SIZE } from "../../src/memory/address.ts";
-import { MachineMemory } from "../../src/memory/bank.ts";
-import { P2m, P2M_INVALID, P2M_TYPE, p2mMemory, p2mMfn, p2mType } from "../../src/memory/p2m.ts";
+import { P2M_INVALID, P2M_TYPE, p2mMfn, p2mType } from "../../src/memory/p2m.ts";
 import { SecondStage } from "../../src/memory/second_stage.ts";
 import { mappingsIn } from "../linux/process.ts";
+import { TestStage } from "./test_stage.ts";
 
 interface Slot {
   readonly slot: number;
@@ -24,10 +24,10 @@ function fakeVm(slots: Slot[], refused = -1): Vm {
 }
 
 Deno.test("mapRam() shows the guest the bank's frames, in p2m and slot alike, congruent modulo 2 MiB", () => {
-  using machine = new MachineMemory();
-  using table = p2mMemory();
-  const p2m = new P2m(table.address), slots: Slot[] = [];
-  using stage = new SecondStage(fakeVm(slots), p2m);
+  using test = new TestStage();
+  const { machine, p2m, map } = test;
+  const slots: Slot[] = [];
+  using stage = new SecondStage(fakeVm(slots), map);
   const bank = machine.allocate("stage-test", (4 * SUPERPAGE_SIZE) / PAGE_SIZE, 1);
   stage.mapRam(0, 0xa0000, bank, 0);
   stage.mapRam(0x10_0000, 3 * SUPERPAGE_SIZE, bank, 0x10_0000);
@@ -49,10 +49,10 @@ Deno.test("mapRam() shows the guest the bank's frames, in p2m and slot alike, co
 });
 
 Deno.test("mapRam() that the VM refuses maps nothing in the p2m, and dispose() unmaps all host addresses", () => {
-  using machine = new MachineMemory();
-  using table = p2mMemory();
-  const p2m = new P2m(table.address), slots: Slot[] = [];
-  const stage = new SecondStage(fakeVm(slots, SUPERPAGE_SIZE), p2m);
+  using test = new TestStage();
+  const { machine, p2m, map } = test;
+  const slots: Slot[] = [];
+  const stage = new SecondStage(fakeVm(slots, SUPERPAGE_SIZE), map);
   const bank = machine.allocate("stage-test", SUPERPAGE_SIZE / PAGE_SIZE, 1);
   stage.mapRam(0, SUPERPAGE_SIZE, bank, 0);
   assertThrows(() => stage.mapRam(SUPERPAGE_SIZE, SUPERPAGE_SIZE, bank, 0), Error, "refused");
@@ -65,10 +65,10 @@ Deno.test("mapRam() that the VM refuses maps nothing in the p2m, and dispose() u
 const GFN = 0xfef00 as Gfn, NEXT_GFN = GFN + 1 as Gfn;
 
 Deno.test("mapPage() shows the guest a bank's first page in a slot of its own, beside RAM", () => {
-  using machine = new MachineMemory();
-  using table = p2mMemory();
-  const p2m = new P2m(table.address), slots: Slot[] = [];
-  using stage = new SecondStage(fakeVm(slots), p2m);
+  using test = new TestStage();
+  const { machine, p2m, map } = test;
+  const slots: Slot[] = [];
+  using stage = new SecondStage(fakeVm(slots), map);
   stage.mapRam(0, SUPERPAGE_SIZE, machine.allocate("stage-test", SUPERPAGE_SIZE / PAGE_SIZE, 1), 0);
   const bank = machine.allocate("stage-test", 1, 1);
   stage.mapPage(GFN, bank);
@@ -81,10 +81,10 @@ Deno.test("mapPage() shows the guest a bank's first page in a slot of its own, b
 });
 
 Deno.test("unmapPage() takes it out of p2m, VM and address space, and its slot is the next page's", () => {
-  using machine = new MachineMemory();
-  using table = p2mMemory();
-  const p2m = new P2m(table.address), slots: Slot[] = [];
-  using stage = new SecondStage(fakeVm(slots), p2m);
+  using test = new TestStage();
+  const { machine, p2m, map } = test;
+  const slots: Slot[] = [];
+  using stage = new SecondStage(fakeVm(slots), map);
   stage.mapRam(0, SUPERPAGE_SIZE, machine.allocate("stage-test", SUPERPAGE_SIZE / PAGE_SIZE, 1), 0);
   const banks = [GFN, NEXT_GFN].map((gfn) => {
     const bank = machine.allocate("stage-page", 1, 1);
@@ -106,10 +106,10 @@ Deno.test("unmapPage() takes it out of p2m, VM and address space, and its slot i
 });
 
 Deno.test("unmapPage() refuses what mapPage() has not given there, RAM included", () => {
-  using machine = new MachineMemory();
-  using table = p2mMemory();
-  const p2m = new P2m(table.address), slots: Slot[] = [];
-  using stage = new SecondStage(fakeVm(slots), p2m);
+  using test = new TestStage();
+  const { machine, p2m, map } = test;
+  const slots: Slot[] = [];
+  using stage = new SecondStage(fakeVm(slots), map);
   stage.mapRam(0, SUPERPAGE_SIZE, machine.allocate("stage-test", SUPERPAGE_SIZE / PAGE_SIZE, 1), 0);
   stage.mapPage(GFN, machine.allocate("stage-test", 1, 1));
   stage.unmapPage(GFN);
@@ -121,10 +121,10 @@ Deno.test("unmapPage() refuses what mapPage() has not given there, RAM included"
 });
 
 Deno.test("mapPage() that the VM refuses leaves nothing: no p2m entry, no mapping, and the slot free", () => {
-  using machine = new MachineMemory();
-  using table = p2mMemory();
-  const p2m = new P2m(table.address), slots: Slot[] = [];
-  using stage = new SecondStage(fakeVm(slots, GFN * PAGE_SIZE), p2m);
+  using test = new TestStage();
+  const { machine, p2m, map } = test;
+  const slots: Slot[] = [];
+  using stage = new SecondStage(fakeVm(slots, GFN * PAGE_SIZE), map);
   const bank = machine.allocate("stage-refused", 1, 1);
   const mappings = () =>
     Deno.readTextFileSync("/proc/self/maps").split("\n").filter((line) => line.includes("stage-refused"));
@@ -137,16 +137,15 @@ Deno.test("mapPage() that the VM refuses leaves nothing: no p2m entry, no mappin
 });
 
 Deno.test("unmapPage() that the VM refuses can be tried again", () => {
-  using machine = new MachineMemory();
-  using table = p2mMemory();
-  const p2m = new P2m(table.address);
+  using test = new TestStage();
+  const { machine, p2m, map } = test;
   let refusing = false;
   const vm = {
     setMemoryRegion() {
       if (refusing) throw new Error("refused");
     },
   } as unknown as Vm;
-  using stage = new SecondStage(vm, p2m);
+  using stage = new SecondStage(vm, map);
   const bank = machine.allocate("stage-test", 1, 1);
   stage.mapPage(GFN, bank);
   refusing = true;
@@ -157,9 +156,9 @@ Deno.test("unmapPage() that the VM refuses can be tried again", () => {
 });
 
 Deno.test("dispose() unmaps the pages that are still there", () => {
-  using machine = new MachineMemory();
-  using table = p2mMemory();
-  const slots: Slot[] = [], stage = new SecondStage(fakeVm(slots), new P2m(table.address));
+  using test = new TestStage();
+  const { machine, map } = test;
+  const slots: Slot[] = [], stage = new SecondStage(fakeVm(slots), map);
   for (const gfn of [GFN, NEXT_GFN]) stage.mapPage(gfn, machine.allocate("stage-left", 1, 1));
   stage.unmapPage(GFN);
   const [, { host }] = slots;

@@ -1,5 +1,7 @@
 /** What tests need beside Deno: a test without it is skipped, and its name says why. */
 
+import { Userfaultfd, UserfaultUnavailable } from "../../src/linux/userfaultfd.ts";
+
 /** Something that a machine may lack. */
 export interface Capability {
   readonly present: boolean;
@@ -10,8 +12,11 @@ export interface Capability {
 /** A /dev/kvm that may be opened. */
 export const KVM: Capability = { present: opens("/dev/kvm"), reason: "no /dev/kvm that may be opened" };
 
+/** A userfaultfd for faults of the kernel: windows of the fault transport. */
+export const USERFAULT: Capability = whyNoUserfault();
+
 /** In the lane (src/lane) the tests run a second time, on another KVM; tests without it would say nothing new there. */
-const LANE = Deno.env.has("XENOLITH_LANE");
+export const LANE = Deno.env.has("XENOLITH_LANE");
 
 /** How often a test does the same again, for a number that suits a host of its own: a quarter of it in the lane. */
 export function repetitions(number: number): number {
@@ -70,6 +75,16 @@ function exists(path: string): boolean {
     return true;
   } catch {
     return false;
+  }
+}
+
+function whyNoUserfault(): Capability {
+  try {
+    using _descriptor = Userfaultfd.open().descriptor;
+    return { present: true, reason: "" };
+  } catch (error) {
+    if (!(error instanceof UserfaultUnavailable)) throw error;
+    return { present: false, reason: error.message };
   }
 }
 

@@ -6,6 +6,8 @@
 import { boot, type BootOptions } from "xenolith/testing";
 import { GateClient } from "../domain/gate_client.ts";
 import { repetitions } from "./capabilities.ts";
+import { DirectedStage, type Errand, WINDOW, WINDOW_GFN, WINDOW_PAGES } from "./directed.ts";
+import { type TransportName, TRANSPORTS } from "./models/window_played.ts";
 
 /** Boots of each kind between the two counts, and of all kinds before. */
 const ROUNDS = repetitions(8), WARM_UP = 1, MOST_BATCHES = 3;
@@ -54,7 +56,40 @@ async function atSocket(serving: (client: GateClient) => void): Promise<void> {
   await vm.exited;
 }
 
+/** A guest whose vCPUs wait in a window for a device model at a socket. */
+async function waiting(
+  transport: TransportName,
+  end: (stage: DirectedStage, reads: readonly Errand[]) => Promise<unknown>,
+) {
+  await using stage = await DirectedStage.start({ vcpus: 2 }, async (windows) => {
+    const memory = await windows.addMemory(4);
+    await windows.mapWindow(WINDOW, WINDOW_PAGES, transport);
+    await windows.map(WINDOW_GFN + 2, memory, 0, 2);
+  });
+  await (await stage.read(0x2000, 0)).done;
+  const reads = [await stage.read(0, 0), await stage.read(0x1000, 1)];
+  await stage.violated(WINDOW_GFN, WINDOW_GFN + 1);
+  await end(stage, reads);
+}
+
+const windowKinds = TRANSPORTS.flatMap((transport): [string, () => Promise<void>][] => [
+  [`windows (${transport}): disposal while vCPUs wait`, () => waiting(transport, () => Promise.resolve())],
+  [`windows (${transport}): the device model dies while vCPUs wait`, () =>
+    waiting(transport, async (stage, reads) => {
+      stage.windows.model[Symbol.dispose]();
+      await Promise.all(reads.map(({ done }) => done));
+      await stage.end();
+    })],
+  [`windows (${transport}): a model in a Worker`, () =>
+    toTheEnd("guests/revoke.img", 0, {
+      vcpus: 2,
+      cmdline: "rounds=100 port=0x518",
+      deviceModels: [{ module: `${MODELS}/window.ts`, configuration: { transport, revokes: 2 } }],
+    })],
+]);
+
 const KINDS: Record<string, () => Promise<void>> = {
+  ...Object.fromEntries(windowKinds),
   "the guest's own status": () => toTheEnd("guests/exit.img", 7, { vcpus: 2 }),
   "power-off": () => toTheEnd("guests/reset.img", 0, { cmdline: "poweroff" }),
   "reset": () => toTheEnd("guests/reset.img", 66),

@@ -42,6 +42,31 @@ export const REBOOTING = code(
    b0 09 e6 f4        ; end:  mov al, 9; out 0xf4, al`,
 );
 
+/**
+ * For tests/support/directed.ts: all vCPUs ask port 0x510 what to do, again and again. The answer is an offset from 0xd0000
+ * in the low word, a value, and in the highest byte 0 (read there), 1 (write the value there) or more (end with the
+ * value); the byte that was read or written goes to port 0x514.
+ */
+export const DIRECTED = code(
+  "directed",
+  `b8 00 d0 8e c0           ; start: mov ax, 0xd000; mov es, ax
+   66 b9 1b 00 00 00 0f 32  ;        mov ecx, 0x1b; rdmsr
+   f6 c4 01 74 1e           ;        test ah, 1; jz next: only the first vCPU starts the others
+   80 cc 0c 0f 30           ;        or ah, 0xc; wrmsr: x2APIC
+   66 b9 30 08 00 00        ;        mov ecx, 0x830
+   66 31 d2                 ;        xor edx, edx
+   66 b8 00 45 0c 00 0f 30  ;        mov eax, 0xc4500; wrmsr: INIT
+   66 b8 10 46 0c 00 0f 30  ;        mov eax, 0xc4610; wrmsr: SIPI, to 0x10000
+   ba 10 05 66 ed           ; next:  mov dx, 0x510; in eax, dx
+   89 c3 66 c1 e8 10        ;        mov bx, ax; shr eax, 16
+   80 fc 01 72 0b 77 12     ;        cmp ah, 1; jb read; ja end
+   26 88 07                 ;        mov [es:bx], al
+   ba 14 05 ee eb e5        ;        mov dx, 0x514; out dx, al; jmp next
+   26 8a 07                 ; read:  mov al, [es:bx]
+   ba 14 05 ee eb dc        ;        mov dx, 0x514; out dx, al; jmp next
+   e6 f4                    ; end:   out 0xf4, al`,
+);
+
 /** Prints the byte at port 0x510, which a device model may claim, and ends with it as status. */
 export const PORT_510 = code("port 0x510", "ba 10 05 ec e6 e9 e6 f4");
 

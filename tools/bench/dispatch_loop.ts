@@ -82,6 +82,12 @@ function claimThePlatform(): IoreqSlots {
     setPciIntxLevel() {},
     injectMsi() {},
     shutdown() {},
+    addMemory: () => 0,
+    mapWindow() {},
+    unmapWindow() {},
+    order() {},
+    change() {},
+    notifyPager() {},
     notify() {},
   });
   const console = { input: -1, output: -1, escape: null };

@@ -37,6 +37,7 @@ const domain = new Domain(kvm, {
   models: [{ module: undefined, configuration: platform, memory: "none" }],
   sockets: [],
   deviceModelTimeoutMs: undefined,
+  populateOnDemand: false,
   hold: false,
 });
 mark("Workers begun, VM made");

@@ -6,7 +6,7 @@ import { path } from "./harness.ts";
 const PARTS = ["src", "tools/bench", "deno.json"], GUESTS = "guests";
 
 /** What traces, and in how many statements. */
-const TRACER = "src/domain/vcpu_machine.ts", TRACING = /^ *this\.#trace(d|\.begin)\(.*\);\n/gm, STATEMENTS = 4;
+const TRACER = "src/domain/vcpu_requests.ts", TRACING = /^ *this\.#trace(d|\.begin)\(.*\);\n/gm, STATEMENTS = 4;
 
 /** The copy, for as long as it is needed. */
 export class UntracedCopy implements AsyncDisposable {

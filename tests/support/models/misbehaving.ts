@@ -24,6 +24,8 @@ export class PlayedModel implements Disposable {
   readonly slotBytes: Uint8Array<ArrayBuffer>;
   readonly ringWords: Int32Array<ArrayBuffer> | undefined;
   readonly areaBytes: Uint8Array<ArrayBuffer>;
+  /** Where the notification area is mapped here. */
+  readonly areaAddress: bigint;
 
   private constructor(
     readonly client: GateClient,
@@ -38,6 +40,7 @@ export class PlayedModel implements Disposable {
     this.slotBytes = new Uint8Array(memory.slots.buffer);
     this.ringWords = memory.ring && new Int32Array(memory.ring.buffer);
     this.areaBytes = new Uint8Array(memory.area.buffer);
+    this.areaAddress = memory.area.address;
   }
 
   /** Connects as soon as somebody listens, and gets everything that a server has. */

@@ -1,0 +1,229 @@
+/**
+ * The exit transport's second stage: a slot for each run of mapped pages, made by the carrier that needs it.
+ *
+ * A run is taken away at once and in any thread: its host addresses become inaccessible, and its slot is stale. KVM
+ * deletes a slot only when no vCPU waits for a page, so that is left to carriers: they do it before they make another,
+ * and when KVM_RUN fails because a vCPU has come to a stale one. Order of locks: see StageTable.
+ */
+
+import { viewAt } from "../linux/mapping.ts";
+import { allocateBlocks, forbid, mapGuarded, readAt, unmap, writeAt } from "../linux/remap.ts";
+import type { Vm } from "../kvm/vm.ts";
+import { PAGE_SIZE } from "./address.ts";
+import type { BankViews } from "./bank.ts";
+import { type P2m, P2M_TYPE, p2mMfn, p2mType } from "./p2m.ts";
+import { AREA, TRANSPORT } from "./stage_area.ts";
+import { MAX_RUNS, STAGE_LAYOUT } from "./stage_layout.ts";
+import type { StageTable } from "./stage_table.ts";
+
+/** KVM's slots below this number are RAM's and the windows' of the fault transport (see SecondStage). */
+export const FIRST_RUN_SLOT = 256;
+
+/** ADDING: KVM is about to have the slot. STALE: the pages were taken away, and KVM has it still, or will have. DELETING: KVM is
+ * about to delete it. */
+const FREE = 0, ADDING = 1, LIVE = 2, STALE = 3, DELETING = 4;
+
+const STATE = 0, FIRST = 16, COUNT = 24, HOST = 32;
+const WORDS = STAGE_LAYOUT.runBytes / 4, DOUBLES = STAGE_LAYOUT.runBytes / 8;
+
+/** The longest run: a slot's memory is mapped and forgotten as a whole. */
+const MOST_PAGES = 512;
+
+/** The runs as one isolate sees them. */
+export class ExitRuns {
+  readonly #words: Int32Array;
+  readonly #doubles: Float64Array;
+
+  constructor(private readonly table: StageTable, private readonly p2m: P2m, private readonly banks: BankViews) {
+    this.#words = table.runs.words;
+    this.#doubles = table.runs.doubles;
+  }
+
+  /** Takes every run away that has one of these pages. Under the p2m lock. */
+  retire(gfn: number, count: number): void {
+    for (let run = 0; run < this.table.runsEnd; run++) {
+      const state = this.#state(run);
+      if ((state !== LIVE && state !== ADDING) || !this.#overlaps(run, gfn, count)) continue;
+      forbid(this.#doubles[run * DOUBLES + HOST / 8], this.#doubles[run * DOUBLES + COUNT / 8] * PAGE_SIZE);
+      this.#words[run * WORDS + STATE] = STALE;
+      this.table.countStaleRuns(1);
+    }
+  }
+
+  /** Deletes stale slots; by a carrier, which waits for that. @returns whether there is, or was, any */
+  sweep(vm: Vm): boolean {
+    return this.table.staleRuns > 0 && this.table.slotsLock.hold(() => this.#sweep(vm));
+  }
+
+  /** The same by the domain's owner, which must not be kept. Rejects with LinuxError. */
+  async sweepLater(vm: Vm): Promise<void> {
+    for (let run = 0; run < this.table.runsEnd; run++) {
+      if (!this.table.slotsLock.hold(() => this.#claim(run))) continue;
+      try {
+        await vm.changeMemoryRegion(FIRST_RUN_SLOT + run, this.#address(run), 0, this.#host(run));
+      } catch (error) {
+        this.#words[run * WORDS + STATE] = STALE;
+        throw error;
+      }
+      this.#deleted(run);
+    }
+  }
+
+  /**
+   * Gives a mapped page, and those mapped around it, a slot; nothing if it has one. Where the host has none to give, each
+   * access goes on leaving the guest. By a carrier, which may have to wait.
+   */
+  ensure(vm: Vm, gfn: number): void {
+    this.table.slotsLock.hold(() => {
+      this.#sweep(vm);
+      const run = this.table.lock.hold(() => this.#begin(gfn));
+      if (run < 0) return;
+      const [first, count, host] = this.#doubles.subarray(run * DOUBLES + FIRST / 8, run * DOUBLES + HOST / 8 + 1);
+      const readOnly = p2mType(this.p2m.lookup(gfn)) === P2M_TYPE.GRANT_MAP_RO;
+      let added = true;
+      try {
+        vm.setMemoryRegion(FIRST_RUN_SLOT + run, first * PAGE_SIZE, count * PAGE_SIZE, BigInt(host), readOnly);
+      } catch {
+        added = false;
+      }
+      this.table.lock.hold(() => this.#end(run, added));
+    });
+  }
+
+  /** Reads or writes a mapped page for the guest; the p2m lock is held. @returns whether that was possible */
+  access(gfn: number, offset: number, bytes: Uint8Array<ArrayBuffer>, write: boolean): boolean {
+    const mfn = p2mMfn(this.p2m.lookup(gfn)), bank = this.banks.find(mfn);
+    if (bank < 0) return false;
+    const at = (mfn - this.banks.firstMfn(bank)) * PAGE_SIZE;
+    if (this.banks.hasDirectmap(bank)) {
+      move(bytes, this.banks.bytes(bank).subarray(at + offset, at + offset + bytes.length), write);
+      return true;
+    }
+    return this.#accessForeign(this.banks.descriptor(bank), at, offset, bytes, write);
+  }
+
+  /**
+   * Through a mapping of its own, since pread and pwrite may copy byte by byte, and another vCPU would see half of a word.
+   * The file cannot shrink (requireFixed), and is given memory first: so looking at it harms nobody.
+   */
+  #accessForeign(file: number, at: number, offset: number, bytes: Uint8Array<ArrayBuffer>, write: boolean): boolean {
+    if (allocateBlocks(file, at, PAGE_SIZE) !== 0) return false;
+    const host = mapGuarded(PAGE_SIZE, file, at);
+    if (host < 0) return (write ? writeAt : readAt)(file, bytes, at + offset) === bytes.length; // better than nothing
+    move(bytes, new Uint8Array(viewAt(BigInt(host + offset), bytes.length)), write);
+    return unmap(host, 2 * PAGE_SIZE) === 0;
+  }
+
+  /** The end of all, when KVM has no slot any more: host addresses are given back. */
+  dispose(): void {
+    for (let run = 0; run < this.table.runsEnd; run++) if (this.#state(run) !== FREE) this.#free(run);
+  }
+
+  /** A new run around `gfn`, ADDING, or -1. */
+  #begin(gfn: number): number {
+    const area = this.table.areaOf(gfn), entry = this.p2m.lookup(gfn), mfn = p2mMfn(entry), type = p2mType(entry);
+    if (area?.state !== AREA.WINDOW || area.transport !== TRANSPORT.EXIT) return -1;
+    if (type !== P2M_TYPE.GRANT_MAP_RW && type !== P2M_TYPE.GRANT_MAP_RO) return -1;
+    if (this.#isTaken(gfn)) return -1;
+    const bank = this.banks.find(mfn);
+    const joins = (other: number) => {
+      const at = gfn + other, found = this.p2m.lookup(at);
+      return at >= area.first && at < area.first + area.count && p2mType(found) === type &&
+        p2mMfn(found) === mfn + other && this.banks.find(mfn + other) === bank && !this.#isTaken(at);
+    };
+    let before = 0, after = 1;
+    while (before < MOST_PAGES / 2 && joins(-before - 1)) before++;
+    while (before + after < MOST_PAGES && joins(after)) after++;
+    const count = before + after, offset = (mfn - before - this.banks.firstMfn(bank)) * PAGE_SIZE;
+    let run = 0;
+    while (run < MAX_RUNS && this.#state(run) !== FREE) run++;
+    if (run === MAX_RUNS) return -1;
+    const host = mapGuarded(count * PAGE_SIZE, this.banks.descriptor(bank), offset);
+    if (host < 0) return -1;
+    this.#doubles[run * DOUBLES + FIRST / 8] = gfn - before;
+    this.#doubles[run * DOUBLES + COUNT / 8] = count;
+    this.#doubles[run * DOUBLES + HOST / 8] = host;
+    this.#words[run * WORDS + STATE] = ADDING;
+    if (run >= this.table.runsEnd) this.table.runsEnd = run + 1;
+    return run;
+  }
+
+  /** KVM has the slot or refused it; meanwhile the run may have been taken away. */
+  #end(run: number, added: boolean): void {
+    if (added && this.#state(run) === ADDING) this.#words[run * WORDS + STATE] = LIVE;
+    if (added) return;
+    if (this.#state(run) === STALE) this.table.countStaleRuns(-1);
+    this.#free(run);
+  }
+
+  #sweep(vm: Vm): boolean {
+    const found = this.table.staleRuns > 0;
+    for (let run = 0; found && run < this.table.runsEnd; run++) {
+      if (!this.#claim(run)) continue;
+      try {
+        vm.setMemoryRegion(FIRST_RUN_SLOT + run, this.#address(run), 0, this.#host(run));
+      } catch (error) {
+        this.#words[run * WORDS + STATE] = STALE;
+        throw error;
+      }
+      this.#deleted(run);
+    }
+    return found;
+  }
+
+  /** Under the slots lock. @returns whether the run was stale, and is the caller's to delete */
+  #claim(run: number): boolean {
+    if (this.#state(run) !== STALE) return false;
+    this.#words[run * WORDS + STATE] = DELETING;
+    return true;
+  }
+
+  #deleted(run: number): void {
+    this.table.lock.hold(() => {
+      this.table.countStaleRuns(-1);
+      this.#free(run);
+    });
+  }
+
+  #address(run: number): number {
+    return this.#doubles[run * DOUBLES + FIRST / 8] * PAGE_SIZE;
+  }
+
+  #host(run: number): bigint {
+    return BigInt(this.#doubles[run * DOUBLES + HOST / 8]);
+  }
+
+  /** With the page behind it, which keeps it from becoming one mapping with another run: forbid() needs no new one then. */
+  #free(run: number): void {
+    unmap(this.#doubles[run * DOUBLES + HOST / 8], (this.#doubles[run * DOUBLES + COUNT / 8] + 1) * PAGE_SIZE);
+    this.#words[run * WORDS + STATE] = FREE;
+  }
+
+  #isTaken(gfn: number): boolean {
+    for (let run = 0; run < this.table.runsEnd; run++) {
+      if (this.#state(run) !== FREE && this.#overlaps(run, gfn, 1)) return true;
+    }
+    return false;
+  }
+
+  #overlaps(run: number, gfn: number, count: number): boolean {
+    const first = this.#doubles[run * DOUBLES + FIRST / 8], pages = this.#doubles[run * DOUBLES + COUNT / 8];
+    return gfn < first + pages && first < gfn + count;
+  }
+
+  #state(run: number): number {
+    return Atomics.load(this.#words, run * WORDS + STATE);
+  }
+}
+
+/** Arrays of words, by the bytes of one. */
+const WORD_ARRAYS = { 2: Uint16Array, 4: Uint32Array, 8: BigUint64Array } as const;
+
+/** Copies `bytes` to memory of the guest, or the other way; 1, 2, 4 or 8 aligned bytes at once. */
+function move(bytes: Uint8Array<ArrayBuffer>, memory: Uint8Array<ArrayBuffer>, write: boolean): void {
+  const [from, to] = write ? [bytes, memory] : [memory, bytes];
+  const Words = WORD_ARRAYS[bytes.length as keyof typeof WORD_ARRAYS];
+  if (Words === undefined || (from.byteOffset | to.byteOffset) % bytes.length !== 0) return to.set(from);
+  const target = new Words(to.buffer, to.byteOffset, 1) as BigUint64Array;
+  target[0] = (new Words(from.buffer, from.byteOffset, 1) as BigUint64Array)[0];
+}

@@ -1,0 +1,34 @@
+/** Where the parts of the shared memory of a second stage are (see StageTable). */
+
+import { PAGE_SIZE, roundUp } from "./address.ts";
+
+/** RAM pieces and windows of a domain. */
+export const MAX_AREAS = 128;
+/** Runs of pages with a slot of their own: the exit transport's. KVM has 32764 slots or less. */
+export const MAX_RUNS = 8192;
+/** Pages that vCPUs wait for at one time. */
+export const MAX_FAULTS = 4096;
+/** KVM's vCPU ids end at 4095. */
+const MAX_VCPU_IDS = 4096;
+
+const HEADER_BYTES = 1024, MEMORIES = 256;
+const AREA_BYTES = 256, RUN_BYTES = 48, FAULT_BYTES = 64;
+const AREAS = HEADER_BYTES, RUNS = AREAS + MAX_AREAS * AREA_BYTES, FAULTS = RUNS + MAX_RUNS * RUN_BYTES;
+const FAULT_OF = FAULTS + MAX_FAULTS * FAULT_BYTES;
+
+/** In bytes. */
+export const STAGE_LAYOUT = {
+  headerBytes: HEADER_BYTES,
+  memories: MEMORIES,
+  areas: AREAS,
+  areaBytes: AREA_BYTES,
+  runs: RUNS,
+  runBytes: RUN_BYTES,
+  faults: FAULTS,
+  faultBytes: FAULT_BYTES,
+  faultOf: FAULT_OF,
+  faultOfBytes: MAX_VCPU_IDS * 4,
+} as const;
+
+/** What is never touched of it costs nothing. */
+export const STAGE_BYTES = roundUp(FAULT_OF + MAX_VCPU_IDS * 4, PAGE_SIZE);
