@@ -20,6 +20,16 @@ const PROMISED = [
   "vcpus1024_us_per_ioreq",
   "vmap_lookup_ns",
   "vmap_map_ratio",
+  "violation_us",
+  "violation_ratio_vs_c",
+  "exit_violation_us",
+  "revoke_us",
+  "revoke_ratio_vs_call",
+  "revoke512_ratio_vs_c",
+  "exit_revoke_us",
+  "revoke_worst_us",
+  "storm_ops",
+  "storm_errors",
   "trace_cost_pct",
   "sync_us",
   "buffered_us",
@@ -45,6 +55,7 @@ testWith([KVM, REAL_TIME], "bench --json prints one object with the promised fig
     assert(value === null || typeof value === "number" && Number.isFinite(value) && value >= 0, `${key}: ${value}`);
   }
   assertEquals(report.dispatch_collections, 0, "the exit path allocates");
+  assertEquals(report.storm_errors, 0, stderr);
 });
 
 testWith([KVM], "bench refuses names and options that it does not know", async () => {

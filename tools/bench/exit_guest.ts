@@ -1,11 +1,11 @@
 /** The guest that does nothing but exit (guests/exits), under Xenolith and under the C loop, round by round. */
 
 import { clockNs, PROCESS_CPU_CLOCK } from "./clock.ts";
-import { CProgram, type Round } from "./c_program.ts";
+import type { CProgram, Round } from "./c_program.ts";
+import { startGuestProgram } from "./guest_program.ts";
 import { path } from "./harness.ts";
-import { planBoot } from "../../src/boot/loaders.ts";
-import { bootRequest, type Machine, startMachine } from "../../src/machine/machine.ts";
-import { DEFAULT_MEMORY_BYTES, type ModelOptions } from "../../src/machine/options.ts";
+import { type Machine, startMachine } from "../../src/machine/machine.ts";
+import type { ModelOptions } from "../../src/machine/options.ts";
 
 /** Which access the guest repeats. */
 export interface Access {
@@ -79,27 +79,9 @@ export class ExitGuest implements AsyncDisposable {
 }
 
 /** The same guest under the C loop, in the state in which Xenolith's loader would start it. */
-export async function startExitLoop(access: Access): Promise<CProgram | null> {
-  const plan = planBoot(bootRequest({ image: EXITS_IMAGE, cmdline: exitsCommandLine(access) }));
-  if (plan.entry.mode !== "protected") throw new Error(`exit_loop.c cannot enter ${plan.entry.mode} mode`);
-  const { rip, registers: { rbx = 0 } } = plan.entry;
-  const file = await Deno.makeTempFile({ prefix: "xenolith-bench-" });
-  try {
-    using output = await Deno.open(file, { write: true });
-    for (const { address, bytes } of plan.segments) {
-      await write(output, new Uint8Array(new BigUint64Array([BigInt(address), BigInt(bytes.length)]).buffer));
-      await write(output, bytes);
-    }
-    const program = await CProgram.start("exit_loop", [file, DEFAULT_MEMORY_BYTES, rip, rbx, access.port].map(String));
-    await program?.round(1); // its answer says that the file has been read
-    return program;
-  } finally {
-    await Deno.remove(file);
-  }
-}
-
-async function write(file: Deno.FsFile, bytes: Uint8Array): Promise<void> {
-  for (let done = 0; done < bytes.length;) done += await file.write(bytes.subarray(done));
+export function startExitLoop(access: Access): Promise<CProgram | null> {
+  const guest = { image: EXITS_IMAGE, cmdline: exitsCommandLine(access) };
+  return startGuestProgram("exit_loop", guest, access.port);
 }
 
 async function untilExits(machine: Machine, count: number): Promise<void> {

@@ -17,9 +17,12 @@ import { notifications } from "./notifications.ts";
 import { platformIoreq } from "./platform_ioreq.ts";
 import { qemu } from "./qemu.ts";
 import { formatReport } from "./report.ts";
+import { revokes } from "./revokes.ts";
 import { resident } from "./resident.ts";
 import { startUp } from "./start_up.ts";
+import { storm } from "./storm.ts";
 import { traceCost } from "./trace_cost.ts";
+import { violations } from "./violations.ts";
 import { vmap } from "./vmap.ts";
 
 /** In this order they run and are reported. */
@@ -35,6 +38,9 @@ const BENCHMARKS: Record<string, Benchmark> = {
   "start-up": startUp,
   "resident": resident,
   "vmap": vmap,
+  "violations": violations,
+  "revokes": revokes,
+  "storm": storm,
 };
 
 const SCHEMA = 1;
