@@ -160,7 +160,7 @@ export const MISBEHAVIOURS: Record<string, Misbehaviour> = {
     crash: new RegExp(`^ioreq server ${CULPRIT} moved a request from state 2 to 1: vcpu=1 `),
   },
   ...Object.fromEntries(
-    Array.from({ length: repetitions(12) }, (_, index) => [`sets state ${index + 4}, which is none`, puts(index + 4)]),
+    Array.from({ length: repetitions(11) }, (_, index) => [`sets state ${index + 5}, which is none`, puts(index + 5)]),
   ),
   "writes garbage into all members of its requests": {
     async play(stage, model) {
