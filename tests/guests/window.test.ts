@@ -27,7 +27,7 @@ function moves(text: string): number {
 }
 
 for (const transport of ["fault", "exit"] as const) {
-  for (const vcpus of [1, 4]) {
+  for (const vcpus of [4, 1].slice(0, repetitions(2))) {
     const options = { vcpus, cmdline: `frames=${repetitions(8)} surfaces=${repetitions(8)} moves` };
     testWith([KVM], `by ${transport}, ${vcpus} vCPUs draw while a Worker moves pages under them`, async () => {
       assert(moves(await passes({ module: MODULE, configuration: { transport } }, options)) > repetitions(1000));
@@ -70,7 +70,7 @@ const HARD: [what: string, configuration: FramebufferConfiguration, options: Boo
   ["more vCPUs than processors", {}, { vcpus: 8, cmdline: `frames=${repetitions(8)} surfaces=${repetitions(8)}` }],
 ];
 
-for (const [what, configuration, options] of HARD) {
+for (const [what, configuration, options] of HARD.slice(0, repetitions(HARD.length))) {
   testWith([KVM], `every pixel is right with ${what}`, async () => {
     await passes({ module: MODULE, configuration }, options);
   });

@@ -4,10 +4,11 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { boot, type BootOptions } from "xenolith/testing";
 import { KVM, LANE, repetitions, testWith, USERFAULT } from "../support/capabilities.ts";
 import { finish, start } from "../support/command.ts";
+import { carriersFor } from "../support/window_scene.ts";
 
 const MODELS = "tests/support/models", UNHURRIED = { timeoutMs: 120_000 };
 const WINDOW = 0xfd00_0000, ABOVE_4_GIB = 0x1_4000_0000, BYTES = 0x1_0000;
-const CARRIERS = ["worker", "native"] as const, TRANSPORTS = ["fault", "exit"] as const;
+const TRANSPORTS = ["fault", "exit"] as const;
 type Transport = (typeof TRANSPORTS)[number];
 
 /** How many instruction kinds the guest knows, by transport (guests/retry/README.md). */
@@ -46,12 +47,12 @@ async function lastLineOfTwo(guest: string, module: string, configuration: unkno
 
 for (const transport of TRANSPORTS) {
   const all = `retry: ${KINDS[transport]} kinds, all as on RAM`;
-  for (const carrier of CARRIERS) {
+  for (const carrier of carriersFor(transport)) {
     testWith(
       needs(transport),
       `retry: every instruction on missing pages is as on RAM (${transport}, ${carrier})`,
       async () => {
-        const half = LANE ? ` cpl=${carrier === "worker" ? 0 : 3}` : "", cmdline = `transport=${transport}${half}`;
+        const half = LANE ? " cpl=3" : "", cmdline = `transport=${transport}${half}`;
         const line = await lastLine("retry", "window", { transport }, { carrier, cmdline });
         if (LANE) assertMatch(line, ALL);
         else assertEquals(line, all);
@@ -71,8 +72,8 @@ for (const transport of TRANSPORTS) {
   });
 
   // By exit KVM's emulator reads and then writes: with several vCPUs no locked instruction is that on a page that goes.
-  for (const vcpus of transport === "fault" ? [2, 4] : [1]) {
-    for (const carrier of CARRIERS) {
+  for (const vcpus of transport === "fault" ? [2, 4].slice(0, repetitions(2)) : [1]) {
+    for (const carrier of carriersFor(transport)) {
       const name = `revoke: ${vcpus} vCPUs lose nothing while pages come, go and move (${transport}, ${carrier})`;
       testWith(needs(transport), name, async () => {
         const configuration = { address: WINDOW, sizeBytes: BYTES, port: 0x510, transport, ahead: 1 };

@@ -15,6 +15,12 @@ export const KVM: Capability = { present: opens("/dev/kvm"), reason: "no /dev/kv
 /** A userfaultfd for faults of the kernel: windows of the fault transport. */
 export const USERFAULT: Capability = whyNoUserfault();
 
+/** Windows by fault in which pages can be mapped read-only. */
+export const READ_ONLY_FAULTS: Capability = {
+  present: USERFAULT.present && protectsFaults(),
+  reason: "no UFFDIO_CONTINUE_MODE_WP (Linux 6.4)",
+};
+
 /** In the lane (src/lane) the tests run a second time, on another KVM; tests without it would say nothing new there. */
 export const LANE = Deno.env.has("XENOLITH_LANE");
 
@@ -86,6 +92,12 @@ function whyNoUserfault(): Capability {
     if (!(error instanceof UserfaultUnavailable)) throw error;
     return { present: false, reason: error.message };
   }
+}
+
+function protectsFaults(): boolean {
+  const { descriptor, protects } = Userfaultfd.open();
+  descriptor[Symbol.dispose]();
+  return protects;
 }
 
 function opens(path: string): boolean {
