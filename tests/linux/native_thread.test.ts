@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertGreater } from "@std/assert";
+import { assert, assertEquals, assertGreater, assertLess } from "@std/assert";
 import { RunPage } from "../../src/kvm/run_page.ts";
 import { Kvm } from "../../src/kvm/kvm.ts";
 import { EINTR } from "../../src/linux/errno.ts";
@@ -7,7 +7,7 @@ import { NATIVE_THREAD, NATIVE_THREAD_BYTES, THREAD_WORD, ThreadStacks } from ".
 import { kickThread, threadId } from "../../src/linux/signal.ts";
 import { KVM, repetitions, testWith } from "../support/capabilities.ts";
 import { BareThread, SHARED } from "./native_threads.ts";
-import { residentBytes, sleepsIn } from "./process.ts";
+import { residentGrowth, sleepsIn } from "./process.ts";
 import { spinUntil, Thread } from "./threads.ts";
 
 const THREADS = new URL("./native_threads.ts", import.meta.url).href;
@@ -137,9 +137,7 @@ Deno.test("a native thread and the thread that serves it lose no turn", async ()
 });
 
 Deno.test("stacks cost memory only where a thread has used them", () => {
-  const before = residentBytes();
-  using _stacks = new ThreadStacks(1024);
-  assert(residentBytes() - before < 1 << 20, `${residentBytes() - before} bytes`);
+  assertLess(residentGrowth(() => new ThreadStacks(1024)), 1 << 20);
 });
 
 testWith([KVM], "a vCPU on a native thread is kicked out of the guest, goes in again, and leaves from there", () => {
