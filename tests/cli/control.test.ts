@@ -1,7 +1,7 @@
 /** --control: the commands of docs/control-protocol.md, and what clients get wrong. */
 
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { KVM, testWith } from "../support/capabilities.ts";
+import { ANY_KVM, testWith } from "../support/capabilities.ts";
 import { assertOneLine, type Command, finish, start } from "../support/command.ts";
 import { ControlClient } from "../support/control_client.ts";
 
@@ -28,7 +28,7 @@ async function controlled(
 const ECHO = [["guests/echo.img"], "> "] as const;
 
 testWith(
-  [KVM],
+  [ANY_KVM],
   "status, pause and resume say what the vCPUs do",
   () =>
     controlled(["--vcpus", "2", "guests/echo.img"], "> ", async (client, command) => {
@@ -46,7 +46,7 @@ testWith(
 );
 
 testWith(
-  [KVM],
+  [ANY_KVM],
   "a guest that is kicked thousands of times while it writes loses nothing",
   () =>
     controlled(["--cmdline", "count=30000 port=0x80", "guests/exits.img"], "times\n", async (client, command) => {
@@ -63,7 +63,7 @@ testWith(
     }),
 );
 
-testWith([KVM], "statistics has the members of --json", () =>
+testWith([ANY_KVM], "statistics has the members of --json", () =>
   controlled(...ECHO, async (client) => {
     const { exits, ports, servers, vcpus } = await client.execute("statistics") as Record<string, unknown[]>;
     assertEquals(typeof (exits as unknown as { IO: number }).IO, "number");
@@ -71,7 +71,7 @@ testWith([KVM], "statistics has the members of --json", () =>
   }));
 
 testWith(
-  [KVM],
+  [ANY_KVM],
   "shutdown ends the run with 0, and the socket is gone",
   () =>
     controlled(...ECHO, async (client, command, path) => {
@@ -95,7 +95,7 @@ for (
   ] as const
 ) {
   testWith(
-    [KVM],
+    [ANY_KVM],
     `a line with ${what} is answered with an error, and the next one as usual`,
     () =>
       controlled(...ECHO, async (client) => {
@@ -106,22 +106,26 @@ for (
   );
 }
 
-testWith([KVM], "lines that are no JSON, in whatever pieces, do no harm", () =>
-  controlled(...ECHO, async (client) => {
-    for (const line of ["pause", "{", '{"execute": "status"', "\0", "\ud83d"]) {
-      await client.send(`${line}\n`);
-      const answer = await client.answer();
-      assertEquals(typeof answer?.error, "string");
-      assertEquals(answer!.error!.includes("\n"), false);
-    }
-    await client.send('\n\r\n  \n{"id": {"a": [1]}, "exe');
-    await client.send('cute": "resume", "more": 1}\n{"id": 2, "execute": "kick"}\n');
-    assertEquals(await client.answer(), { id: { a: [1] }, return: {} });
-    assertEquals(await client.answer(), { id: 2, return: {} });
-  }));
+testWith(
+  [ANY_KVM],
+  "lines that are no JSON, in whatever pieces, do no harm",
+  () =>
+    controlled(...ECHO, async (client) => {
+      for (const line of ["pause", "{", '{"execute": "status"', "\0", "\ud83d"]) {
+        await client.send(`${line}\n`);
+        const answer = await client.answer();
+        assertEquals(typeof answer?.error, "string");
+        assertEquals(answer!.error!.includes("\n"), false);
+      }
+      await client.send('\n\r\n  \n{"id": {"a": [1]}, "exe');
+      await client.send('cute": "resume", "more": 1}\n{"id": 2, "execute": "kick"}\n');
+      assertEquals(await client.answer(), { id: { a: [1] }, return: {} });
+      assertEquals(await client.answer(), { id: 2, return: {} });
+    }),
+);
 
 testWith(
-  [KVM],
+  [ANY_KVM],
   "a line without an end is refused, and other clients are served on",
   () =>
     controlled(...ECHO, async (client, _command, path) => {
@@ -134,7 +138,7 @@ testWith(
 );
 
 testWith(
-  [KVM],
+  [ANY_KVM],
   "a client that goes away in the middle leaves the guest running",
   () =>
     controlled(...ECHO, async (client, command, path) => {
@@ -147,7 +151,7 @@ testWith(
     }),
 );
 
-testWith([KVM], "a path that is taken is one line and status 64, and is left alone", async () => {
+testWith([ANY_KVM], "a path that is taken is one line and status 64, and is left alone", async () => {
   const path = await Deno.makeTempFile({ prefix: "xenolith-test-" });
   await Deno.writeTextFile(path, "mine");
   const finished = await finish("run", ["--control", path, "guests/hello.img"]);

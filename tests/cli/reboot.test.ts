@@ -1,7 +1,7 @@
 /** --reboot: boots again after a reset, as often as there is one. */
 
 import { assertEquals } from "@std/assert";
-import { KVM, testWith } from "../support/capabilities.ts";
+import { ANY_KVM, testWith } from "../support/capabilities.ts";
 import { finish, start } from "../support/command.ts";
 import { REBOOTING } from "../support/real_mode.ts";
 
@@ -16,7 +16,7 @@ async function withImage(body: (path: string) => Promise<void>): Promise<void> {
 }
 
 testWith(
-  [KVM],
+  [ANY_KVM],
   "--reboot boots again after each reset, and the run ends as the last boot does",
   () =>
     withImage(async (image) => {
@@ -31,7 +31,7 @@ testWith(
     }),
 );
 
-testWith([KVM], "without --reboot the first reset ends the run with 66", () =>
+testWith([ANY_KVM], "without --reboot the first reset ends the run with 66", () =>
   withImage(async (image) => {
     await using command = start("run", [image]);
     await command.stdout.expect("b");
@@ -40,13 +40,20 @@ testWith([KVM], "without --reboot the first reset ends the run with 66", () =>
     assertEquals({ status, stdout }, { status: 66, stdout: "b" });
   }));
 
-testWith([KVM], "a guest that resets for ever ends by the time-out, which counts for all boots together", async () => {
-  const { status, lines } = await finish("run", ["--reboot", "--timeout", "1", "guests/reset.img"]);
-  assertEquals({ status, last: lines.at(-1) }, { status: 124, last: "xenolith: guests/reset.img: time-out after 1 s" });
-});
+testWith(
+  [ANY_KVM],
+  "a guest that resets for ever ends by the time-out, which counts for all boots together",
+  async () => {
+    const { status, lines } = await finish("run", ["--reboot", "--timeout", "1", "guests/reset.img"]);
+    assertEquals({ status, last: lines.at(-1) }, {
+      status: 124,
+      last: "xenolith: guests/reset.img: time-out after 1 s",
+    });
+  },
+);
 
 for (const [signal, status] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
-  testWith([KVM], `a guest that resets for ever ends by ${signal}, at whatever moment it comes`, async () => {
+  testWith([ANY_KVM], `a guest that resets for ever ends by ${signal}, at whatever moment it comes`, async () => {
     for (const resets of [1, 2, 3]) {
       await using command = start("run", ["--reboot", "guests/reset.img"]);
       await command.stdout.expect("reset: by the keyboard controller\n".repeat(resets));

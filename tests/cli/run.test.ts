@@ -1,7 +1,7 @@
 /** `run`: the console on stdout and nothing else, at most one line on stderr, and the exit status of the contract. */
 
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { KVM, testWith } from "../support/capabilities.ts";
+import { ANY_KVM, testWith } from "../support/capabilities.ts";
 import { assertOneLine, finish } from "../support/command.ts";
 
 const HELLO = "Hello from Xenolith, in 64-bit long mode\n";
@@ -20,7 +20,7 @@ for (
     [["guests/null.img", "guests/exit.img", "guests/null.img"], 7, "exit: status 7\n"],
   ] as const
 ) {
-  testWith([KVM], `run ${args.join(" ")}: status ${status} and no word on stderr`, async () => {
+  testWith([ANY_KVM], `run ${args.join(" ")}: status ${status} and no word on stderr`, async () => {
     const finished = await finish("run", args);
     assertEquals({ status: finished.status, stdout: finished.stdout, stderr: finished.stderr }, {
       status,
@@ -44,7 +44,7 @@ for (
   ] as const
 ) {
   testWith(
-    [KVM],
+    [ANY_KVM],
     `run ${args.join(" ").replaceAll("\n", "\\n")}: status ${status} and one line that says why`,
     async () => {
       const finished = await finish("run", args);
@@ -64,7 +64,7 @@ for (
     [["missing.img", "guests/exit.img"], 64, 0],
   ] as const
 ) {
-  testWith([KVM], `of ${images.join(", ")} the first status that is not zero counts: ${status}`, async () => {
+  testWith([ANY_KVM], `of ${images.join(", ")} the first status that is not zero counts: ${status}`, async () => {
     const finished = await finish("run", images);
     assertEquals({ status: finished.status, greetings: finished.stdout.split(HELLO).length - 1 }, {
       status,
@@ -73,13 +73,13 @@ for (
   });
 }
 
-testWith([KVM], "--timeout counts for each image", async () => {
+testWith([ANY_KVM], "--timeout counts for each image", async () => {
   const { status, lines } = await finish("run", ["--timeout", "0.3", "guests/hang.img", "guests/hang.img"]);
   assertEquals(status, 124);
   assertEquals(lines, Array(2).fill("xenolith: guests/hang.img: time-out after 0.3 s"));
 });
 
-testWith([KVM], "--initrd and --module hand files over, in this order", async () => {
+testWith([ANY_KVM], "--initrd and --module hand files over, in this order", async () => {
   const { status, stdout } = await finish("run", [
     "--module",
     "guests/null.img",

@@ -1,14 +1,14 @@
 /** However a guest ends, nothing of it is left: no descriptor, no thread, no mapping. */
 
 import { assert, assertEquals } from "@std/assert";
-import { KVM, testWith } from "../support/capabilities.ts";
+import { ANY_KVM, testWith } from "../support/capabilities.ts";
 import { ROOT } from "../support/command.ts";
 
 /** The JavaScript engine's own mappings come and go: allowed are fewer than boots, so that one a boot is seen. */
 const OWN_MAPPINGS = 0.8;
 
 testWith(
-  [KVM],
+  [ANY_KVM],
   "a process that boots and ends guests in every way holds afterwards what it held before",
   async (test) => {
     const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {

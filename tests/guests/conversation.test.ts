@@ -2,7 +2,7 @@
 
 import { assertEquals } from "@std/assert";
 import { boot, type TestMachine } from "xenolith/testing";
-import { KVM, testWith } from "../support/capabilities.ts";
+import { ANY_KVM, testWith } from "../support/capabilities.ts";
 import { POLLING } from "../support/real_mode.ts";
 
 const UNHURRIED = { timeoutMs: 60_000 };
@@ -15,7 +15,7 @@ async function converse(vm: TestMachine, lines: readonly string[]): Promise<void
   }
 }
 
-testWith([KVM], "echo: an idle vCPU is halted and makes no exits", async () => {
+testWith([ANY_KVM], "echo: an idle vCPU is halted and makes no exits", async () => {
   await using vm = await boot("guests/echo.img", UNHURRIED);
   await converse(vm, ["hello"]);
   const before = vm.statistics.exits;
@@ -26,7 +26,7 @@ testWith([KVM], "echo: an idle vCPU is halted and makes no exits", async () => {
   assertEquals((await vm.exited).status, 3);
 });
 
-testWith([KVM], "echo: the end of the input leaves the guest running", async () => {
+testWith([ANY_KVM], "echo: the end of the input leaves the guest running", async () => {
   await using vm = await boot("guests/echo.img", UNHURRIED);
   await vm.console.expect("> ");
   vm.console.send("last words\n");
@@ -38,7 +38,7 @@ testWith([KVM], "echo: the end of the input leaves the guest running", async () 
   assertEquals(vm.console.text, "> last words\necho: last words\n> ");
 });
 
-testWith([KVM], "six guests hold six conversations at once", async () => {
+testWith([ANY_KVM], "six guests hold six conversations at once", async () => {
   const talks = Array.from({ length: 6 }, async (_, guest) => {
     await using vm = await boot("guests/echo.img", UNHURRIED);
     const lines = Array.from({ length: 10 }, (_, line) => `guest ${guest}, line ${line}`);
@@ -51,7 +51,7 @@ testWith([KVM], "six guests hold six conversations at once", async () => {
   assertEquals(await Promise.all(talks), [1, 2, 3, 4, 5, 6]);
 });
 
-testWith([KVM], "a guest that polls the line status gets its input although its requests never stop", async () => {
+testWith([ANY_KVM], "a guest that polls the line status gets its input although its requests never stop", async () => {
   await using vm = await boot(POLLING, UNHURRIED);
   for (const word of ["a", "bc", "x".repeat(100)]) {
     vm.console.send(word);

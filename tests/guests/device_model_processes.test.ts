@@ -6,7 +6,7 @@ import { NOTIFICATION } from "../../src/ioreq/notification.ts";
 import * as calls from "../../src/linux/calls.ts";
 import { Mapping } from "../../src/linux/mapping.ts";
 import type { MemoryGrant } from "../../src/domain/grants.ts";
-import { file, KVM, program, testWith } from "../support/capabilities.ts";
+import { ANY_KVM, file, program, testWith } from "../support/capabilities.ts";
 import { type Command, start } from "../support/command.ts";
 import { GateClient } from "../domain/gate_client.ts";
 import { DEAD } from "../support/models/kept_memory.ts";
@@ -74,7 +74,7 @@ class Scene implements AsyncDisposable {
   }
 }
 
-testWith([KVM], "run and dm, two processes, in either order of starting", async () => {
+testWith([ANY_KVM], "run and dm, two processes, in either order of starting", async () => {
   for (const modelFirst of [true, false]) {
     await using scene = new Scene();
     const startModel = () => scene.dm("memory", { address: WINDOW, size: WINDOW_BYTES });
@@ -90,20 +90,20 @@ testWith([KVM], "run and dm, two processes, in either order of starting", async 
   }
 });
 
-testWith([KVM], "ioreq-pio: ports in another process, string instructions too", async () => {
+testWith([ANY_KVM], "ioreq-pio: ports in another process, string instructions too", async () => {
   await using scene = new Scene();
   scene.dm("memory", { port: 0x600, size: 16, queue: 0x620 });
   assertEquals(await scene.passes("ioreq-pio", "queue=0x620"), "ioreq-pio: 31888 accesses, all as to memory");
 });
 
-testWith([KVM], "buffered: thousands of writes in their order, by the ring", async () => {
+testWith([ANY_KVM], "buffered: thousands of writes in their order, by the ring", async () => {
   await using scene = new Scene();
   scene.dm("video", { port: 0x600 });
   assertEquals(await scene.passes("buffered", ""), "buffered: 5600 writes, all in order");
 });
 
 for (const [vcpus, options, sum] of [[4, {}, ""], [129, { carrier: "native" }, ""]] as const) {
-  testWith([KVM], `ioreq-many: ${vcpus} vCPUs, each through its own slot, in another process`, async () => {
+  testWith([ANY_KVM], `ioreq-many: ${vcpus} vCPUs, each through its own slot, in another process`, async () => {
     await using scene = new Scene();
     scene.dm("answers", { address: WINDOW, vcpus });
     const line = await scene.passes("ioreq-many", sum, { vcpus, ...options });
@@ -111,7 +111,7 @@ for (const [vcpus, options, sum] of [[4, {}, ""], [129, { carrier: "native" }, "
   });
 }
 
-testWith([KVM], "two device models in processes of their own, and one in a Worker", async () => {
+testWith([ANY_KVM], "two device models in processes of their own, and one in a Worker", async () => {
   await using scene = new Scene();
   const functions = [0, 3, 31].map((device) => ({ device, fn: 0, id: 0xabcd_0001 + device, class: 0xff_0000 }));
   scene.dm("pci", [functions[0]], 1);
@@ -129,7 +129,7 @@ for (
   ] as const
 ) {
   testWith(
-    [KVM, ...C],
+    [ANY_KVM, ...C],
     `${guest}: a device model in C, from the protocol's document and Xen's header alone`,
     async () => {
       await using scene = new Scene();
@@ -141,7 +141,7 @@ for (
 }
 
 for (const [transport, kinds] of [["fault", 431], ["exit", 404]] as const) {
-  testWith([KVM, ...C], `retry: a window of a device model in C, by ${transport}`, async () => {
+  testWith([ANY_KVM, ...C], `retry: a window of a device model in C, by ${transport}`, async () => {
     await using scene = new Scene();
     const child = await scene.program(WINDOW_C, "0xfd000000", "0x10000", "0x510", transport);
     const line = await scene.passes("retry", `size=0x10000 transport=${transport}`);
@@ -155,7 +155,7 @@ testWith(C, "each C device model is under 350 lines, with what they have in comm
   for (const name of ["model.c", "window.c"]) assert(await lines(name) + await lines("client.h") <= 350);
 });
 
-testWith([KVM], "with hold the guest does not notice that a device model dies and another takes over", async () => {
+testWith([ANY_KVM], "with hold the guest does not notice that a device model dies and another takes over", async () => {
   await using scene = new Scene();
   const configuration = { address: WINDOW, size: WINDOW_BYTES, deaths: [1, 2, 100, 3000, 6000] };
   let model = scene.dm("kept_memory", configuration);
@@ -171,7 +171,7 @@ testWith([KVM], "with hold the guest does not notice that a device model dies an
   assertEquals({ left, stderr }, { left: 0, stderr: "" });
 });
 
-testWith([KVM], "without hold the rest of the guest's accesses are nobody's, and the guest goes on", async () => {
+testWith([ANY_KVM], "without hold the rest of the guest's accesses are nobody's, and the guest goes on", async () => {
   await using scene = new Scene();
   const model = scene.dm("kept_memory", { address: WINDOW, size: WINDOW_BYTES, deaths: [1000] });
   await using vm = await boot("guests/ioreq-mmio.img", { ...UNHURRIED, deviceModels: [{ socket: scene.socket() }] });
@@ -179,7 +179,7 @@ testWith([KVM], "without hold the rest of the guest's accesses are nobody's, and
   assertEquals((await vm.exited).status, 1, "the guest saw ones where memory was");
 });
 
-testWith([KVM], "a device model that never leaves does not keep the run from ending", async () => {
+testWith([ANY_KVM], "a device model that never leaves does not keep the run from ending", async () => {
   await using scene = new Scene();
   const booting = boot("guests/null.img", { ...UNHURRIED, deviceModels: [{ socket: scene.socket() }] });
   using client = await GateClient.awaited(scene.socket());
@@ -189,7 +189,7 @@ testWith([KVM], "a device model that never leaves does not keep the run from end
   assertEquals((await vm.exited).status, 0);
 });
 
-testWith([KVM], "a device model that does not come in time ends the run, with the socket named", async () => {
+testWith([ANY_KVM], "a device model that does not come in time ends the run, with the socket named", async () => {
   await using scene = new Scene();
   const deviceModels = [{ socket: scene.socket() }];
   await using vm = await boot("guests/null.img", { deviceModels, deviceModelTimeoutMs: 100 });
@@ -197,7 +197,7 @@ testWith([KVM], "a device model that does not come in time ends the run, with th
   assertEquals({ status, reason }, { status: 124, reason: `no device model at ${scene.socket()} within 0.1 s` });
 });
 
-testWith([KVM], "a device model that does not answer in time ends the run", async () => {
+testWith([ANY_KVM], "a device model that does not answer in time ends the run", async () => {
   await using scene = new Scene();
   const deviceModels = [{ socket: scene.socket() }];
   const booting = boot("guests/ioreq-mmio.img", { deviceModels, deviceModelTimeoutMs: 500 });
@@ -213,7 +213,7 @@ testWith([KVM], "a device model that does not answer in time ends the run", asyn
   assertMatch(reason, /ioreq server 1 has not answered vCPU 0's access to 0xfd00[0-9a-f]{4} for 0\.5 s/);
 });
 
-testWith([KVM], "a device model that fills its doorbell, and says that it sleeps, blocks nobody", async () => {
+testWith([ANY_KVM], "a device model that fills its doorbell, and says that it sleeps, blocks nobody", async () => {
   await using scene = new Scene();
   const deviceModels = [{ socket: scene.socket() }];
   const booting = boot("guests/ioreq-mmio.img", { deviceModels, deviceModelTimeoutMs: 300 });
@@ -245,7 +245,7 @@ const GRANTS: [memory: MemoryGrant, pieces: [number, number][], filesBytes: numb
 
 for (const [memory, pieces, filesBytes] of GRANTS) {
   testWith(
-    [KVM],
+    [ANY_KVM],
     `a device model granted ${JSON.stringify(memory)} gets that, and its descriptors hold nothing else`,
     async () => {
       await using scene = new Scene();

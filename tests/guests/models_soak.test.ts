@@ -7,7 +7,7 @@ import { assert, assertEquals } from "@std/assert";
 import { pipe } from "../../src/linux/descriptor.ts";
 import { STATUS } from "../../src/domain/outcome.ts";
 import { type Machine, startMachine } from "../../src/machine/machine.ts";
-import { KVM, repetitions, testWith } from "../support/capabilities.ts";
+import { ANY_KVM, repetitions, testWith } from "../support/capabilities.ts";
 import { type Command, start } from "../support/command.ts";
 import { CALLS, type MortalConfiguration, SERVING, STALLED } from "../support/models/misbehaving_mortal.ts";
 import { printedSeed, randomBytes } from "../support/random.ts";
@@ -74,7 +74,7 @@ class Lineage implements AsyncDisposable {
 }
 
 for (const carrier of ["worker", "native"] as const) {
-  testWith([KVM], `three servers, the models of two killed and restarted at random (${carrier})`, async () => {
+  testWith([ANY_KVM], `three servers, the models of two killed and restarted at random (${carrier})`, async () => {
     await using stack = new AsyncDisposableStack();
     const directory = await Deno.makeTempDir({ prefix: "xenolith-test-" });
     stack.defer(() => Deno.remove(directory, { recursive: true }));

@@ -2,7 +2,7 @@
 
 import { assertEquals } from "@std/assert";
 import { boot, type BootOptions, type TestMachine } from "xenolith/testing";
-import { KVM, repetitions, testWith } from "../support/capabilities.ts";
+import { ANY_KVM, repetitions, testWith } from "../support/capabilities.ts";
 import { printedSeed, randomBytes } from "../support/random.ts";
 
 const MACHINES = repetitions(12), MOST_STEPS = 30, COUNT = 3000;
@@ -52,7 +52,7 @@ async function step(vm: TestMachine, random: Chooser): Promise<void> {
 }
 
 for (const carrier of ["worker", "native"] as const) {
-  testWith([KVM], `machines that are paused, resumed, kicked and stopped at random (${carrier})`, async () => {
+  testWith([ANY_KVM], `machines that are paused, resumed, kicked and stopped at random (${carrier})`, async () => {
     const random = chooser(printedSeed());
     for (let machine = 0; machine < MACHINES; machine++) {
       const [image, options, ends] = GUESTS[random(GUESTS.length)];

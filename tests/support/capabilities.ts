@@ -12,6 +12,9 @@ export interface Capability {
 /** A /dev/kvm that may be opened. */
 export const KVM: Capability = { present: opens("/dev/kvm"), reason: "no /dev/kvm that may be opened" };
 
+/** The same for tests that would say nothing new on another KVM: the lane runs them only when it is asked for all. */
+export const ANY_KVM: Capability = { ...KVM };
+
 /** A userfaultfd for faults of the kernel: windows of the fault transport. */
 export const USERFAULT: Capability = whyNoUserfault();
 
@@ -21,8 +24,11 @@ export const READ_ONLY_FAULTS: Capability = {
   reason: "no UFFDIO_CONTINUE_MODE_WP (Linux 6.4)",
 };
 
-/** In the lane (src/lane) the tests run a second time, on another KVM; tests without it would say nothing new there. */
+/** In the lane (src/lane) the tests run a second time, on another KVM. */
 export const LANE = Deno.env.has("XENOLITH_LANE");
+
+/** Capabilities of which a test has to name one to run in the lane. */
+const RUNS_IN_LANE = Deno.env.get("XENOLITH_LANE") === "all" ? [KVM, ANY_KVM] : [KVM];
 
 /** How often a test does the same again, for a number that suits a host of its own: a quarter of it in the lane. */
 export function repetitions(number: number): number {
@@ -59,14 +65,14 @@ export function file(path: string, debianPackage: string): Capability {
  * Defines a test that needs `capabilities`; without one it is skipped, for the first one's reason.
  *
  * A test that opens /dev/kvm, or starts a command that does, names {@linkcode KVM}: on a host that has none it is
- * skipped, and in the lane it is one of those that run. There the others do not even count.
+ * skipped, and in the lane it is one of those that run; or {@linkcode ANY_KVM}. There the others do not even count.
  */
 export function testWith(
   capabilities: readonly Capability[],
   name: string,
   body: (context: Deno.TestContext) => void | Promise<void>,
 ): void {
-  if (LANE && !capabilities.includes(KVM)) return;
+  if (LANE && !capabilities.some((capability) => RUNS_IN_LANE.includes(capability))) return;
   const missing = capabilities.find(({ present }) => !present);
   Deno.test({
     name: missing === undefined ? name : `${name} (skipped: ${missing.reason})`,
