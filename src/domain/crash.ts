@@ -1,19 +1,14 @@
 /** What is kept of a vCPU whose guest died: reason, rip and the instruction's bytes. */
 
-import { Descriptor } from "../linux/descriptor.ts";
 import { LinuxError } from "../linux/linux_error.ts";
 import { SUBERROR } from "../kvm/abi.ts";
-import { readRegisters, readSpecialRegisters, translate } from "../kvm/vcpu.ts";
-import { PAGE_SIZE } from "../memory/address.ts";
 import { BankViews } from "../memory/bank.ts";
 import { GuestMemory } from "../memory/guest_memory.ts";
 import { P2m } from "../memory/p2m.ts";
 import type { ControlBlock } from "./control_block.ts";
+import { codePosition, LinearMemory, MAX_INSTRUCTION_BYTES } from "./linear_memory.ts";
 import { type Outcome, STATUS } from "./outcome.ts";
 import type { VcpuRecord } from "./vcpu_record.ts";
-
-/** The longest x86 instruction. */
-const MAX_INSTRUCTION_BYTES = 15;
 
 /** Ends the run: the guest crashed (status 125). Called on the thread that carries the vCPU. */
 export function crash(control: ControlBlock, record: VcpuRecord, reason: string): void {
@@ -22,14 +17,10 @@ export function crash(control: ControlBlock, record: VcpuRecord, reason: string)
 
 /** Where the vCPU stands; nothing if KVM does not say so any more (a VM that it gave up answers all with EIO). */
 function whereabouts(control: ControlBlock, record: VcpuRecord): Pick<Outcome, "rip" | "code"> {
-  // Not disposed: the descriptor belongs to the domain.
-  const vcpu = new Descriptor(record.descriptor, `vCPU ${record.id}`);
+  const { vcpu } = record, memory = new GuestMemory(new P2m(control.p2m), new BankViews(control.bankTable));
   try {
-    const rip = readRegisters(vcpu).get("rip");
-    const special = readSpecialRegisters(vcpu);
-    const bits = special.codeBits;
-    const linear = bits === 64 ? rip : (special.base("cs") + rip) & 0xffff_ffffn;
-    return { rip, code: { bytes: readCode(control, vcpu, linear), bits } };
+    const { rip, linear, bits } = codePosition(vcpu), code = new Uint8Array(MAX_INSTRUCTION_BYTES);
+    return { rip, code: { bytes: code.subarray(0, new LinearMemory(vcpu, memory).read(linear, code)), bits } };
   } catch (error) {
     if (error instanceof LinuxError) return {};
     throw error;
@@ -48,19 +39,4 @@ export function describeInternalError(suberror: number): string {
     default:
       return `KVM internal error ${suberror}`;
   }
-}
-
-/** The bytes at a linear address, up to the first page that is not mapped or not memory. */
-function readCode(control: ControlBlock, vcpu: Descriptor, linear: bigint): Uint8Array {
-  const memory = new GuestMemory(new P2m(control.p2m), new BankViews(control.bankTable));
-  const code = new Uint8Array(MAX_INSTRUCTION_BYTES);
-  for (let done = 0; done < code.length;) {
-    const at = linear + BigInt(done);
-    const size = Math.min(code.length - done, PAGE_SIZE - Number(at & BigInt(PAGE_SIZE - 1)));
-    const address = translate(vcpu, at);
-    if (address < 0 || !memory.contains(address, size)) return code.subarray(0, done);
-    memory.read(address, code.subarray(done, done + size));
-    done += size;
-  }
-  return code;
 }

@@ -1,5 +1,6 @@
 /** One vCPU's part of the control block: its thread, its state, its counters. */
 
+import { Descriptor } from "../linux/descriptor.ts";
 import { viewAt } from "../linux/mapping.ts";
 import { NATIVE_THREAD, NATIVE_THREAD_BYTES, NativeThread } from "../linux/native_thread.ts";
 import { EXIT_REASONS } from "../kvm/abi.ts";
@@ -61,6 +62,11 @@ export class VcpuRecord {
 
   get descriptor(): number {
     return this.#words[NATIVE_THREAD.descriptor / 4];
+  }
+
+  /** The vCPU for another thread than its owner's: not to be disposed. */
+  get vcpu(): Descriptor {
+    return new Descriptor(this.descriptor, `vCPU ${this.id}`);
   }
 
   /** A view of the run page. */

@@ -4,7 +4,7 @@ import { clock } from "../linux/calls.ts";
 import { Descriptor } from "../linux/descriptor.ts";
 import { errnoName } from "../linux/errno.ts";
 import { LinuxError } from "../linux/linux_error.ts";
-import { forgetException, readRegisters, readSpecialRegisters, translate } from "../kvm/vcpu.ts";
+import { forgetException, translate } from "../kvm/vcpu.ts";
 import { Vm } from "../kvm/vm.ts";
 import { gfnOf, PAGE_SIZE } from "../memory/address.ts";
 import { P2M_TYPE, p2mType } from "../memory/p2m.ts";
@@ -12,13 +12,11 @@ import { isGranted, type PhysicalMap } from "../memory/physical_map.ts";
 import { AREA, TRANSPORT } from "../memory/stage_area.ts";
 import type { ServerView } from "../ioreq/server_view.ts";
 import type { ControlBlock } from "./control_block.ts";
+import { codePosition, MAX_INSTRUCTION_BYTES } from "./linear_memory.ts";
 import type { VcpuRecord } from "./vcpu_record.ts";
 
 /** Answers after which a page is still not there, without any change of its window, until the domain is crashed. */
 export const MOST_RETRIES = 16;
-
-/** The longest x86 instruction. */
-const MAX_INSTRUCTION_BYTES = 15;
 
 /** One vCPU's violations. */
 export class VcpuViolations {
@@ -108,10 +106,9 @@ export class VcpuViolations {
 
   /** The page of a window that the vCPU cannot fetch its instruction from, or -1: that was not why KVM gave it up. */
   fetchPage(): number {
-    const vcpu = new Descriptor(this.record.descriptor, `vCPU ${this.record.id}`); // the domain's, and not disposed
+    const { vcpu } = this.record;
     try {
-      const rip = readRegisters(vcpu).get("rip"), special = readSpecialRegisters(vcpu);
-      const linear = special.codeBits === 64 ? rip : (special.base("cs") + rip) & 0xffff_ffffn;
+      const { linear } = codePosition(vcpu);
       this.#fetches = linear === this.#fetchRip ? this.#fetches + 1 : 0;
       this.#fetchRip = linear;
       const pages = [linear, linear + BigInt(MAX_INSTRUCTION_BYTES - 1)].map((at) => translate(vcpu, at));
@@ -148,7 +145,7 @@ export class VcpuViolations {
 
   /** What KVM has queued for the guest of an instruction that is to be tried again. */
   forget(): void {
-    forgetException(new Descriptor(this.record.descriptor, `vCPU ${this.record.id}`));
+    forgetException(this.record.vcpu);
   }
 
   #isWindow(gfn: number): boolean {

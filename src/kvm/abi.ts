@@ -198,8 +198,10 @@ export const SEGMENT = {
 /** Offsets in struct kvm_dtable. */
 export const DTABLE = { base: 0, limit: 8 } as const;
 
-/** Offsets in struct kvm_userspace_memory_region. */
+/** KVM_MEM_READONLY, of a memory region's flags. */
 export const MEM_READONLY = 2;
+
+/** Offsets in struct kvm_userspace_memory_region. */
 export const MEMORY_REGION = { slot: 0, flags: 4, guest_phys_addr: 8, memory_size: 16, userspace_addr: 24 } as const;
 
 /** Offsets in struct kvm_cpuid_entry2. */
@@ -224,8 +226,10 @@ export const PIT_SPEAKER_DUMMY = 1;
 export const TRANSLATION = { linear_address: 0, physical_address: 8, valid: 16 } as const;
 export const ENABLE_CAP = { cap: 0, flags: 4, args: 8 } as const;
 
-/** Offsets in struct kvm_ioeventfd, and KVM_IOEVENTFD_FLAG_PIO of its flags. */
+/** Offsets in struct kvm_vcpu_events. */
 export const VCPU_EVENTS = { "exception.injected": 0, "exception.pending": 3 } as const;
+
+/** Offsets in struct kvm_ioeventfd, and KVM_IOEVENTFD_FLAG_PIO of its flags. */
 export const IOEVENTFD = { addr: 8, len: 16, fd: 20, flags: 24 } as const, IOEVENTFD_PIO = 2;
 
 /** KVM_X2APIC_API_USE_32BIT_IDS and KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK. */

@@ -19,8 +19,10 @@ import type { StageTable } from "./stage_table.ts";
 /** KVM's slots below this number are RAM's and the windows' of the fault transport (see SecondStage). */
 export const FIRST_RUN_SLOT = 256;
 
-/** ADDING: KVM is about to have the slot. STALE: the pages were taken away, and KVM has it still, or will have. DELETING: KVM is
- * about to delete it. */
+/**
+ * ADDING: KVM is about to have the slot. STALE: the pages were taken away, and KVM has it still, or will have. DELETING:
+ * KVM is about to delete it.
+ */
 const FREE = 0, ADDING = 1, LIVE = 2, STALE = 3, DELETING = 4;
 
 const STATE = 0, FIRST = 16, COUNT = 24, HOST = 32;
@@ -59,12 +61,9 @@ export class ExitRuns {
   async sweepLater(vm: Vm): Promise<void> {
     for (let run = 0; run < this.table.runsEnd; run++) {
       if (!this.table.slotsLock.hold(() => this.#claim(run))) continue;
-      try {
-        await vm.changeMemoryRegion(FIRST_RUN_SLOT + run, this.#address(run), 0, this.#host(run));
-      } catch (error) {
-        this.#words[run * WORDS + STATE] = STALE;
-        throw error;
-      }
+      using deleting = this.#deleting(run);
+      await vm.changeMemoryRegion(FIRST_RUN_SLOT + run, this.#address(run), 0, this.#host(run));
+      deleting.move();
       this.#deleted(run);
     }
   }
@@ -94,7 +93,7 @@ export class ExitRuns {
   access(gfn: number, offset: number, bytes: Uint8Array<ArrayBuffer>, write: boolean): boolean {
     const mfn = p2mMfn(this.p2m.lookup(gfn)), bank = this.banks.find(mfn);
     if (bank < 0) return false;
-    const at = (mfn - this.banks.firstMfn(bank)) * PAGE_SIZE;
+    const at = this.banks.offset(bank, mfn);
     if (this.banks.hasDirectmap(bank)) {
       move(bytes, this.banks.bytes(bank).subarray(at + offset, at + offset + bytes.length), write);
       return true;
@@ -134,7 +133,7 @@ export class ExitRuns {
     let before = 0, after = 1;
     while (before < MOST_PAGES / 2 && joins(-before - 1)) before++;
     while (before + after < MOST_PAGES && joins(after)) after++;
-    const count = before + after, offset = (mfn - before - this.banks.firstMfn(bank)) * PAGE_SIZE;
+    const count = before + after, offset = this.banks.offset(bank, mfn - before);
     let run = 0;
     while (run < MAX_RUNS && this.#state(run) !== FREE) run++;
     if (run === MAX_RUNS) return -1;
@@ -160,12 +159,9 @@ export class ExitRuns {
     const found = this.table.staleRuns > 0;
     for (let run = 0; found && run < this.table.runsEnd; run++) {
       if (!this.#claim(run)) continue;
-      try {
-        vm.setMemoryRegion(FIRST_RUN_SLOT + run, this.#address(run), 0, this.#host(run));
-      } catch (error) {
-        this.#words[run * WORDS + STATE] = STALE;
-        throw error;
-      }
+      using deleting = this.#deleting(run);
+      vm.setMemoryRegion(FIRST_RUN_SLOT + run, this.#address(run), 0, this.#host(run));
+      deleting.move();
       this.#deleted(run);
     }
     return found;
@@ -176,6 +172,13 @@ export class ExitRuns {
     if (this.#state(run) !== STALE) return false;
     this.#words[run * WORDS + STATE] = DELETING;
     return true;
+  }
+
+  /** Until KVM has deleted its slot, a claimed run can become stale again. */
+  #deleting(run: number): DisposableStack {
+    const stack = new DisposableStack();
+    stack.defer(() => this.#words[run * WORDS + STATE] = STALE);
+    return stack;
   }
 
   #deleted(run: number): void {

@@ -33,10 +33,9 @@ export class FaultTable {
 
   /** The entry of a page, or -1. */
   find(gfn: number): number {
-    for (let entry = 0, left = this.#used; left > 0 && entry < MAX_FAULTS; entry++) {
-      if (this.state(entry) === FAULT.FREE) continue;
-      if (this.gfn(entry) === gfn) return entry;
-      left--;
+    const end = this.table.faultsEnd;
+    for (let entry = 0; entry < end; entry++) {
+      if (this.state(entry) !== FAULT.FREE && this.gfn(entry) === gfn) return entry;
     }
     return -1;
   }
@@ -50,10 +49,10 @@ export class FaultTable {
 
   /** Calls `visit` with each entry of an area. */
   forEach(area: Area, visit: (entry: number) => void): void {
-    for (let entry = 0, left = this.#used; left > 0 && entry < MAX_FAULTS; entry++) {
-      if (this.state(entry) === FAULT.FREE) continue;
-      left--;
-      if (this.gfn(entry) !== NO_GFN && this.area(entry) === area) visit(entry);
+    const end = this.table.faultsEnd;
+    for (let entry = 0; entry < end; entry++) {
+      if (this.state(entry) === FAULT.FREE || this.isOrphan(entry)) continue;
+      if (this.area(entry) === area) visit(entry);
     }
   }
 
@@ -98,14 +97,11 @@ export class FaultTable {
 
   /** Pages were mapped: nobody waits for them any more, but to write, if they are read-only. */
   resolve(gfn: number, count: number, readOnly = false): void {
-    for (let entry = 0, left = this.#used; left > 0 && entry < MAX_FAULTS; entry++) {
+    const end = this.table.faultsEnd;
+    for (let entry = 0; entry < end; entry++) {
       const state = this.state(entry), at = this.gfn(entry);
-      if (state === FAULT.FREE) continue;
-      left--;
-      if (readOnly && this.isWrite(entry)) continue;
-      if (state !== FAULT.IDLE && at >= gfn && at < gfn + count) {
-        this.#resolve(entry, state);
-      }
+      if (state === FAULT.FREE || state === FAULT.IDLE || (readOnly && this.isWrite(entry))) continue;
+      if (at >= gfn && at < gfn + count) this.#resolve(entry, state);
     }
   }
 
@@ -181,9 +177,5 @@ export class FaultTable {
   #forget(entry: number): void {
     const { faultOf, faultOfEnd } = this.table;
     for (let vcpu = 0; vcpu < faultOfEnd; vcpu++) if (faultOf[vcpu] === entry + 1) faultOf[vcpu] = 0;
-  }
-
-  get #used(): number {
-    return this.table.openFaults;
   }
 }

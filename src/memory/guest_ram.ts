@@ -118,7 +118,7 @@ export class GuestRam {
     discard(area.hostOf(gfn), PAGE_SIZE);
     const bank = this.banks.find(mfn);
     if (this.banks.frameTable(bank).referencesTo(mfn) === 0) {
-      punchHole(this.banks.descriptor(bank), (mfn - this.banks.firstMfn(bank)) * PAGE_SIZE, PAGE_SIZE);
+      punchHole(this.banks.descriptor(bank), this.banks.offset(bank, mfn), PAGE_SIZE);
     }
     if (isOwn) table.countPopulated(-1);
     table.countBallooned(1);
@@ -128,8 +128,7 @@ export class GuestRam {
   /** Without a registration the page is the guest's all the same; only it cannot be given back once more. */
   #showHome(area: Area, gfn: number): number {
     const mfn = home(area, gfn), bank = this.banks.find(mfn), address = area.hostOf(gfn);
-    const offset = (mfn - this.banks.firstMfn(bank)) * PAGE_SIZE;
-    const placed = placeShared(address, PAGE_SIZE, this.banks.descriptor(bank), offset);
+    const placed = placeShared(address, PAGE_SIZE, this.banks.descriptor(bank), this.banks.offset(bank, mfn));
     if (placed === 0 && area.registered) this.map.userfault.register(address, PAGE_SIZE);
     return -placed;
   }
@@ -147,7 +146,7 @@ export class GuestRam {
     if (area?.state !== AREA.RAM) return false;
     const entry = p2m.lookup(gfn);
     if (p2mType(entry) !== P2M_TYPE.INVALID) return false;
-    const mfn = home(area, gfn), bank = this.banks.find(mfn), offset = (mfn - this.banks.firstMfn(bank)) * PAGE_SIZE;
+    const mfn = home(area, gfn), bank = this.banks.find(mfn), offset = this.banks.offset(bank, mfn);
     if (this.banks.frameTable(bank).referencesTo(mfn) !== 0) return false;
     // Whoever had it mapped may have written to it since; and it may show ones.
     if (punchHole(this.banks.descriptor(bank), offset, PAGE_SIZE) !== 0) return false;

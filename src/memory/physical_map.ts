@@ -295,8 +295,7 @@ export class PhysicalMap {
   supply(area: Area, gfn: number): number {
     const entry = this.p2m.lookup(gfn), mfn = p2mMfn(entry), bank = this.banks.find(mfn);
     const address = area.hostOf(gfn), readOnly = p2mType(entry) === P2M_TYPE.GRANT_MAP_RO;
-    const offset = (mfn - this.banks.firstMfn(bank)) * PAGE_SIZE;
-    const result = this.present(address, PAGE_SIZE, bank, offset, readOnly);
+    const result = this.present(address, PAGE_SIZE, bank, this.banks.offset(bank, mfn), readOnly);
     if (result === 0 && this.table.openFaults > 0) this.faults.resolve(gfn, 1, readOnly);
     return result;
   }

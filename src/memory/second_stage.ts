@@ -1,7 +1,7 @@
 /** The second stage: KVM slots whose host addresses show, page by page, the frames that the p2m names. */
 
 import { EEXIST, ENOSPC } from "../linux/errno.ts";
-import { LinuxError } from "../linux/linux_error.ts";
+import { check, LinuxError } from "../linux/linux_error.ts";
 import { Mapping } from "../linux/mapping.ts";
 import { MemoryFile } from "../linux/memory_file.ts";
 import { openPidfd } from "../linux/remap.ts";
@@ -14,12 +14,6 @@ import { P2M_ADDRESS_BITS, P2M_TYPE } from "./p2m.ts";
 import { BLANK, type PhysicalMap } from "./physical_map.ts";
 import { AREA, type Area, TRANSPORT, type Transport } from "./stage_area.ts";
 
-/** The fault transport's own descriptors. */
-interface FaultTransport {
-  /** Bytes of the file that windows show before anything is mapped: each at its own guest-physical address. */
-  readonly blank: MemoryFile;
-}
-
 /**
  * A VM's slots, as their owner makes and deletes them; what they show is changed by PhysicalMap. RAM is mapped in runs
  * whose host address is congruent to the guest address modulo 2 MiB (huge pages).
@@ -30,14 +24,15 @@ export class SecondStage implements Disposable {
   /** Slots of single pages. */
   readonly #pages = new Map<Gfn, number>();
   readonly #resources = new DisposableStack();
-  #transport: FaultTransport | undefined;
+  /** What windows show before anything is mapped, each its own guest-physical addresses; there is one if faults can be. */
+  #blank: MemoryFile | undefined;
   /** Why there is no fault transport, in one line. */
   readonly withoutFaults: string | undefined;
 
   /** @throws {LinuxError} */
   constructor(private readonly vm: Vm, private readonly map: PhysicalMap) {
     try {
-      this.#transport = this.#openTransport();
+      this.#blank = this.#openTransport();
     } catch (error) {
       this.#resources.dispose();
       if (!(error instanceof UserfaultUnavailable)) throw error;
@@ -54,13 +49,13 @@ export class SecondStage implements Disposable {
   mapRam(address: number, sizeBytes: number, bank: Bank, bankOffset: number, onDemand = false): void {
     const first = roundDown(address, SUPERPAGE_SIZE), end = roundUp(address + sizeBytes, SUPERPAGE_SIZE);
     const { table, p2m } = this.map, gfn = gfnOf(address), count = sizeBytes / PAGE_SIZE;
-    if (onDemand && this.#transport === undefined) throw new UserfaultUnavailable(this.withoutFaults);
+    if (onDemand && this.#blank === undefined) throw new UserfaultUnavailable(this.withoutFaults);
     using stack = new DisposableStack();
     const memory = stack.use(Mapping.reserve(end - first, SUPERPAGE_SIZE, "guest RAM"));
     memory.place(address - first, sizeBytes, bank.file, bankOffset);
     const host = memory.address + BigInt(address - first);
     if (onDemand) {
-      requireDone(this.map.userfault.register(Number(host), sizeBytes), "ioctl UFFDIO_REGISTER", "guest RAM");
+      check(this.map.userfault.register(Number(host), sizeBytes), "ioctl UFFDIO_REGISTER", "guest RAM");
     }
     const slot = this.#freeSlot();
     const area = table.freeArea();
@@ -122,7 +117,6 @@ export class SecondStage implements Disposable {
       area.registered = isFault;
       area.state = AREA.WINDOW;
       p2m.map(first, BLANK, count, P2M_TYPE.MMIO_DM);
-      table.countWindows(1);
     });
     if (memory !== undefined) {
       try {
@@ -152,25 +146,21 @@ export class SecondStage implements Disposable {
 
   /** Whether a vCPU waits for a page, or has just come to: KVM has changes of slots wait for it. */
   get hasFaults(): boolean {
-    return this.map.table.openFaults > 0 || (this.#transport !== undefined && this.map.userfault.pending);
+    return this.map.table.openFaults > 0 || (this.#blank !== undefined && this.map.userfault.pending);
   }
 
   #end(area: Area, slot: number): void {
-    const { table } = this.map;
-    table.lock.hold(() => {
-      area.state = AREA.FREE;
-      table.countWindows(-1);
-    });
+    this.map.table.lock.hold(() => area.state = AREA.FREE);
     if (slot >= 0) this.#slots[slot] = undefined;
   }
 
   /** Address space whose pages are all missing, and waited for. */
   #blankMemory(first: Gfn, count: number): Mapping {
-    if (this.#transport === undefined) throw new UserfaultUnavailable(this.withoutFaults);
+    if (this.#blank === undefined) throw new UserfaultUnavailable(this.withoutFaults);
     using stack = new DisposableStack();
-    const memory = stack.use(Mapping.file(this.#transport.blank, count * PAGE_SIZE, first * PAGE_SIZE));
+    const memory = stack.use(Mapping.file(this.#blank, count * PAGE_SIZE, first * PAGE_SIZE));
     const result = this.map.userfault.register(Number(memory.address), count * PAGE_SIZE);
-    requireDone(result, "ioctl UFFDIO_REGISTER", memory.subject);
+    check(result, "ioctl UFFDIO_REGISTER", memory.subject);
     stack.move();
     return memory;
   }
@@ -183,7 +173,7 @@ export class SecondStage implements Disposable {
     return p2m.nextFrame(first, first + count) === first + count;
   }
 
-  #openTransport(): FaultTransport {
+  #openTransport(): MemoryFile {
     const { descriptor, protects } = Userfaultfd.open();
     this.#resources.use(descriptor);
     const pidfd = openPidfd();
@@ -199,7 +189,7 @@ export class SecondStage implements Disposable {
       sink: sink.number,
       blank: blank.number,
     });
-    return { blank };
+    return blank;
   }
 
   #freeSlot(): number {
@@ -209,7 +199,7 @@ export class SecondStage implements Disposable {
 
   /** Whoever waits for a page goes on, whatever is there: for when the pager is gone, and no vCPU is to enter again. */
   releaseAll(): void {
-    if (this.#transport === undefined) return;
+    if (this.#blank === undefined) return;
     for (const area of this.map.table.areas) {
       if (!area.isFree && area.registered) this.map.userfault.unregister(area.host, area.count * PAGE_SIZE);
     }
@@ -221,9 +211,4 @@ export class SecondStage implements Disposable {
     for (const memory of this.#slots.splice(0).reverse()) memory?.[Symbol.dispose]();
     this.#resources.dispose();
   }
-}
-
-/** @throws {LinuxError} the result is -errno */
-function requireDone(result: number, call: string, subject: string): void {
-  if (result < 0) throw new LinuxError(call, -result, subject);
 }

@@ -1,14 +1,15 @@
 /**
  * What all threads of a domain know of its second stage: shared memory, and the two locks that order its changes.
  *
- * Order of locks: a server's command lock, slots lock, p2m lock, and below them those of the server table and of the outcome. The p2m lock is held for a
- * bounded time and never while KVM changes slots, which may wait for a fault that only a holder of this lock can resolve.
+ * Order of locks: a server's command lock, slots lock, p2m lock, and below them those of the server table and of the
+ * outcome. The p2m lock is held for a bounded time and never while KVM changes slots, which may wait for a fault that only
+ * a holder of this lock can resolve.
  */
 
 import { viewAt } from "../linux/mapping.ts";
 import { Lock } from "../linux/lock.ts";
 import { MAX_AREAS, MAX_FAULTS, MAX_RUNS, STAGE_LAYOUT as AT } from "./stage_layout.ts";
-import { Area } from "./stage_area.ts";
+import { AREA, Area } from "./stage_area.ts";
 
 export { STAGE_BYTES } from "./stage_layout.ts";
 
@@ -16,7 +17,7 @@ export { STAGE_BYTES } from "./stage_layout.ts";
 export const MAX_MEMORIES = 16;
 
 /** Words of the header. */
-const P2M_LOCK = 0, SLOTS_LOCK = 1, GENERATION = 2, WINDOWS = 3, OPEN_FAULTS = 4, AREAS = 5, RUNS = 6, STALE_RUNS = 7;
+const P2M_LOCK = 0, SLOTS_LOCK = 1, GENERATION = 2, OPEN_FAULTS = 3, AREAS = 4, RUNS = 5, STALE_RUNS = 6;
 /** Descriptors plus one; 0 is none. */
 const USERFAULT = 8, PROTECTS = 9, PIDFD = 10, SINK = 11, BLANK = 12, FAULTS = 13, POPULATED = 14, BALLOONED = 15;
 /** A double, by its byte. */
@@ -70,13 +71,9 @@ export class StageTable {
     Atomics.add(this.#words, GENERATION, 1);
   }
 
-  /** Windows that there are: without any, an access to no memory is looked for nowhere here. */
+  /** Windows that there are, and those that are being taken away. */
   get windows(): number {
-    return this.#words[WINDOWS];
-  }
-
-  countWindows(change: 1 | -1): void {
-    Atomics.add(this.#words, WINDOWS, change);
+    return this.areas.filter(({ isFree, state }) => !isFree && state !== AREA.RAM).length;
   }
 
   /** Faults that wait. */
