@@ -17,9 +17,10 @@ export function crash(control: ControlBlock, record: VcpuRecord, reason: string)
 
 /** Where the vCPU stands; nothing if KVM does not say so any more (a VM that it gave up answers all with EIO). */
 function whereabouts(control: ControlBlock, record: VcpuRecord): Pick<Outcome, "rip" | "code"> {
-  const { vcpu } = record, memory = new GuestMemory(new P2m(control.p2m), new BankViews(control.bankTable));
+  const { vcpu } = record;
   try {
     const { rip, linear, bits } = codePosition(vcpu), code = new Uint8Array(MAX_INSTRUCTION_BYTES);
+    const memory = new GuestMemory(new P2m(control.p2m), new BankViews(control.bankTable));
     return { rip, code: { bytes: code.subarray(0, new LinearMemory(vcpu, memory).read(linear, code)), bits } };
   } catch (error) {
     if (error instanceof LinuxError) return {};
