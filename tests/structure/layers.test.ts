@@ -8,6 +8,7 @@ const LAYERS = [
   "kvm",
   "memory",
   "events",
+  "xenstore",
   "ioreq",
   "dm",
   "devices",
