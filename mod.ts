@@ -16,6 +16,7 @@ export {
   UsageError,
 } from "./src/machine/options.ts";
 export type { VcpuState } from "./src/domain/vcpu_record.ts";
+export type { ShutdownRequest } from "./src/domain/xen_state.ts";
 export type { Outcome, OutcomeKind } from "./src/domain/outcome.ts";
 export type { AddressRange, MemoryGrant } from "./src/domain/grants.ts";
 export type {

@@ -69,6 +69,7 @@ const RECIPES: readonly Recipe[] = [
     link: [...LINK, "-m", "elf_x86_64", "-T", `${LIB}pvh.ld`],
     lib: [
       ...["start.asm", "exit.c", "console.c", "text.c", "acpi.c", "interrupts.c", "pit.c", "smp.c", "trampoline.asm"],
+      "xen.c",
     ],
   },
   {
@@ -77,7 +78,7 @@ const RECIPES: readonly Recipe[] = [
     assemble: [...ASSEMBLE, "-f", "elf32"],
     compile: [...COMPILE, "-m32", "-march=i686"],
     link: [...LINK, "-m", "elf_i386", "-T", `${LIB}multiboot.ld`],
-    lib: ["multiboot.asm", "exit.c", "console.c", "text.c"],
+    lib: ["multiboot.asm", "exit.c", "console.c", "text.c", "xen.c"],
   },
 ];
 

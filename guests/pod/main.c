@@ -95,7 +95,7 @@ static void print_reservation(const char *when) {
 
 // Gives away pages that were touched and pages that were not, and takes them back.
 static void balloon(uint64_t untouched) {
-  static uint64_t gfns[BALLOONED];
+  static word gfns[BALLOONED];
   uint64_t half = BALLOONED / 2;
   int64_t before = reservation(XENMEM_CURRENT_RESERVATION);
   for (uint64_t i = 0; i < half; i++) {

@@ -1,5 +1,6 @@
 /** The command line of `run`, `doctor` and `dm`. */
 
+import { KERNELS, type KernelVersion } from "../lane/kernel.ts";
 import { parseArgs } from "@std/cli";
 import {
   type CarrierKind,
@@ -24,12 +25,16 @@ export interface RunArguments {
   readonly trace: string | undefined;
   /** Path of the control socket. */
   readonly control: string | undefined;
-  /** Whether it all happens in a machine that has KVM (src/lane). */
+  /** Path of the control socket of a run that goes on: nothing is booted, its guest is asked to power off. */
+  readonly stop: string | undefined;
+  /** Whether it all happens in a machine that has KVM (src/lane), and on which kernel. */
   readonly lane: boolean;
+  readonly laneKernel: KernelVersion | undefined;
 }
 
 /** The options of `run`, and what `--help` says of them. */
 export const RUN_HELP = `usage: run [options] IMAGE...
+       run --stop SOCKET
 
 Boots each IMAGE in turn; its console is stdin and stdout. Ctrl-] leaves an interactive run.
 
@@ -53,7 +58,10 @@ Boots each IMAGE in turn; its console is stdin and stdout. Ctrl-] leaves an inte
   --json FILE        write a report; - is the last line of stderr
   --trace FILE       write the last requests of each vCPU as Chrome trace events (for Perfetto)
   --control SOCKET   take commands at a Unix socket (docs/control-protocol.md)
+  --stop SOCKET      boot nothing: ask the guest of the run with that control socket to power off (by xenstore)
   --lane             do all this in an emulated machine that has KVM, where this one has none (docs/hosts.md)
+  --lane-kernel VERSION
+                     with Debian's kernel 6.1 or 6.12 there, instead of the host's own release
 
 Exit status: 0 powered off; 1-63 the guest's own; 64 bad usage or image; 66 reset; 67 left; 69 the host cannot;
 70 our fault; 124 time-out; 125 guest crashed; 129, 130, 141, 143 SIGHUP, SIGINT, closed stdout, SIGTERM.`;
@@ -68,7 +76,9 @@ const STRINGS = [
   "carrier",
   "json",
   "trace",
+  "lane-kernel",
   "control",
+  "stop",
   "device-model",
   "device-model-timeout",
 ] as const;
@@ -78,7 +88,12 @@ const BOOLEANS = ["reboot", "stats", "lane", "hold", "populate-on-demand", "help
 export function parseRun(args: string[]): RunArguments | undefined {
   const { options, positional } = parse(args, STRINGS, BOOLEANS);
   if (options.help) return undefined;
-  if (positional.length === 0) throw new UsageError("no image given; --help says how");
+  if (given(options, "stop")) {
+    single(options, "stop");
+    if (joined(args, STRINGS, BOOLEANS).length > 1) {
+      throw new UsageError("--stop goes with no image and no other option");
+    }
+  } else if (positional.length === 0) throw new UsageError("no image given; --help says how");
   return {
     images: positional,
     machine: {
@@ -101,7 +116,9 @@ export function parseRun(args: string[]): RunArguments | undefined {
     json: given(options, "json") ? single(options, "json") : undefined,
     trace: given(options, "trace") ? single(options, "trace") : undefined,
     control: given(options, "control") ? single(options, "control") : undefined,
+    stop: given(options, "stop") ? single(options, "stop") : undefined,
     lane: options.lane,
+    laneKernel: given(options, "lane-kernel") ? laneKernel(single(options, "lane-kernel")) : undefined,
   };
 }
 
@@ -111,10 +128,16 @@ export function laneArguments(args: readonly string[], files: { json: string; tr
   const end = words.includes("--") ? words.indexOf("--") : words.length;
   return words.flatMap((word, index) => {
     if (index >= end) return [word];
-    if (word === "--lane") return [];
+    if (word === "--lane" || word.startsWith("--lane-kernel=")) return [];
     if (word.startsWith("--trace=")) return [`--trace=${files.trace}`];
     return [word.startsWith("--json=") && word !== "--json=-" ? `--json=${files.json}` : word];
   });
+}
+
+/** @throws {UsageError} */
+function laneKernel(version: string): KernelVersion {
+  if (Object.hasOwn(KERNELS, version)) return version as KernelVersion;
+  throw new UsageError(`--lane-kernel ${version}: not one of ${Object.keys(KERNELS).join(", ")}`);
 }
 
 /** What `doctor` was asked for. */

@@ -48,6 +48,7 @@ export async function runInLane(args: string[], parsed: RunArguments): Promise<n
     clock: conversation.isTerminal || timeoutMs !== undefined ? "wait idle" : "skip idle",
     terminal: conversation.isTerminal,
     memoryMiB: guestMiB + PROGRAM_MIB,
+    ...(parsed.laneKernel !== undefined && { kernel: parsed.laneKernel }),
     ...(timeoutMs !== undefined && { timeoutMs: BOOT_MS + timeoutMs / SLOWEST }),
   };
   await using run = await startLane(job, options);

@@ -22,6 +22,7 @@ export async function run(args: string[]): Promise<number> {
       console.error(RUN_HELP);
       return STATUS.OK;
     }
+    if (parsed.stop !== undefined) return await (await import("./stop.ts")).requestPowerOff(parsed.stop);
     if (parsed.lane) return await (await import("./lane.ts")).runInLane(args, parsed);
     const signals = new Interruption();
     onSignals((signal) => signals.raise({ kind: "signal", status: SIGNALS[signal], reason: `ended by ${signal}` }));

@@ -37,6 +37,10 @@ export const PUT_BACK_BYTES = 16;
 
 const INPUT_BYTES = 32768; // a power of two
 
+/** As much of a line is kept, for whoever wants to know what the guest said last. */
+const LINE_BYTES = 240;
+const LINE = 16 + BACKLOG_BYTES + INPUT_BYTES;
+
 /** Where the console's state stands in its DataView. */
 const STATE = {
   backlogLength: 0,
@@ -44,13 +48,23 @@ const STATE = {
   inputLength: 8,
   inputEnded: 12,
   outputClosed: 13,
+  lineEnded: 14,
+  lineLength: 15,
   backlog: 16,
   input: 16 + BACKLOG_BYTES,
-  sizeBytes: 16 + BACKLOG_BYTES + INPUT_BYTES,
+  line: LINE,
+  sizeBytes: LINE + LINE_BYTES,
 } as const;
 
 const POLLIN = 1, POLLOUT = 4, POLLERR = 8, POLLHUP = 16, POLLNVAL = 32;
 const EINTR = 4, EAGAIN = 11;
+const NEWLINE = 0x0a, CARRIAGE_RETURN = 0x0d;
+
+/** The last line that a guest has printed, or the part of it that there is. @param state of its console, which begins there */
+export function lastLine(state: DataView): string {
+  const bytes = new Uint8Array(state.buffer, state.byteOffset + STATE.line, state.getUint8(STATE.lineLength));
+  return new TextDecoder().decode(bytes.slice());
+}
 
 /** Output is collected until the model would sleep or the backlog is full; input waits here until a consumer takes it. */
 export class Console {
@@ -86,6 +100,7 @@ export class Console {
 
   /** Prints a byte. While the backlog is full, blocks until the output takes some of it or the domain stops. */
   put(byte: number): void {
+    this.#keepLine(byte);
     if (this.options.output < 0 || this.#closed) return;
     while (this.#length === BACKLOG_BYTES) {
       if (!this.host.waitFor(this.options.output, POLLOUT)) return;
@@ -93,6 +108,18 @@ export class Console {
       if (this.#closed) return;
     }
     this.#backlog[this.#length++] = byte;
+  }
+
+  /** Empty lines do not count, nor does what exceeds a line's room. */
+  #keepLine(byte: number): void {
+    const state = this.#state;
+    if (byte === NEWLINE) return state.setUint8(STATE.lineEnded, 1);
+    if (byte === CARRIAGE_RETURN) return;
+    const length = state.getUint8(STATE.lineEnded) !== 0 ? 0 : state.getUint8(STATE.lineLength);
+    if (length === LINE_BYTES) return;
+    state.setUint8(STATE.lineEnded, 0);
+    state.setUint8(STATE.line + length, byte);
+    state.setUint8(STATE.lineLength, length + 1);
   }
 
   /** The next byte of input, or -1. */

@@ -6,8 +6,7 @@ import { DEBUG_CONSOLE } from "./platform_map.ts";
 
 /** A byte written is printed; a read answers the port's own number, by which a guest knows that it is there. */
 export function debugConsole(host: DeviceModelHost, console: Console): void {
-  host.mapPorts(DEBUG_CONSOLE.port, 1, {
-    read: () => DEBUG_CONSOLE.port,
-    write: (_offset, _size, value) => console.put(value),
-  });
+  for (const port of [DEBUG_CONSOLE.port, DEBUG_CONSOLE.other]) {
+    host.mapPorts(port, 1, { read: () => port, write: (_offset, _size, value) => console.put(value) });
+  }
 }

@@ -3,8 +3,11 @@
 /** 16550A UART: eight ports from 0x3f8 on ISA interrupt 4, as on every PC. */
 export const COM1 = { port: 0x3f8, ports: 8, irq: 4 } as const;
 
-/** Bochs' and Xen's debug console: a byte written is printed; a read answers 0xe9, so that guests can probe it. */
-export const DEBUG_CONSOLE = { port: 0xe9 } as const;
+/**
+ * Bochs' and Xen's debug console: a byte written is printed; a read answers 0xe9, so that guests can probe it. Test
+ * suites for Xen write to another port, too, mostly with outs.
+ */
+export const DEBUG_CONSOLE = { port: 0xe9, other: 0x12 } as const;
 
 /** 8042 keyboard controller: data and command/status. Only its reset line has a use here. */
 export const KEYBOARD_CONTROLLER = { data: 0x60, command: 0x64 } as const;
@@ -29,7 +32,15 @@ export const LOCAL_APIC = { address: 0xfee0_0000, sizeBytes: 0x10_0000 } as cons
 export const IO_APIC = { address: 0xfec0_0000, sizeBytes: 0x1000, pins: 24 } as const;
 
 /** Guest frames of ioreq servers that are got at by gfn (HVM_PARAM_IOREQ_SERVER_PFN): above the local APIC's window. */
-export const IOREQ_GFNS = { address: 0xfef0_0000, sizeBytes: 0x10_0000 } as const;
+export const IOREQ_GFNS = { address: 0xfef0_0000, sizeBytes: 0xf_8000 } as const;
+
+/** The pages that Xen's tool stack gives every guest, where it has them: rings of xenstore and of the console. */
+export const SPECIAL_PAGES = {
+  address: 0xfeff_8000,
+  sizeBytes: 0x8000,
+  xenstore: 0xfeff_c000,
+  console: 0xfeff_f000,
+} as const;
 
 /** ISA interrupt 0 (the PIT) arrives at I/O APIC pin 2, as on every PC; all others at the pin of their number. */
 export const PIT_IO_APIC_PIN = 2;
@@ -39,5 +50,6 @@ export const RESERVED_RANGES: readonly { readonly first: number; readonly last: 
   { first: IO_APIC.address, last: IO_APIC.address + IO_APIC.sizeBytes - 1 },
   { first: LOCAL_APIC.address, last: LOCAL_APIC.address + LOCAL_APIC.sizeBytes - 1 },
   { first: IOREQ_GFNS.address, last: IOREQ_GFNS.address + IOREQ_GFNS.sizeBytes - 1 },
+  { first: SPECIAL_PAGES.address, last: SPECIAL_PAGES.address + SPECIAL_PAGES.sizeBytes - 1 },
   { first: 0xfffb_c000, last: 0xfffb_ffff },
 ];

@@ -51,6 +51,13 @@ export interface Attachment {
   change(commands: readonly PageCommand[]): void;
   /** Has the pager look at answered violations. */
   notifyPager(): void;
+  /**
+   * Binds a port that the guest has offered to domain 0; its events come by channelPort(vcpus, index).
+   * @param index below MAX_CHANNELS, and not bound yet
+   */
+  bindChannel(port: number, index: number): void;
+  /** Sends the guest an event. */
+  notifyChannel(port: number): void;
   /** Wakes whoever carries a vCPU whose request was answered. */
   notify(vcpu: number): void;
 }

@@ -104,6 +104,12 @@ export interface GuestWindow {
   retry(page: number): void;
 }
 
+/** The other end of a port of the guest's event channels. */
+export interface EventChannel {
+  /** Sends the guest an event. One that has closed its port misses it. */
+  notify(): void;
+}
+
 /** Why a device model ends the domain's run. */
 export type ShutdownReason = "poweroff" | "reset" | "left" | "console closed";
 
@@ -150,6 +156,12 @@ export interface DeviceModelHost {
   setPciIntxLevel(device: number, pin: number, level: boolean): void;
   /** Sends a message-signalled interrupt (inject_msi). */
   injectMsi(address: number, data: number): void;
+  /**
+   * Binds an event channel that the guest has offered to domain 0 (EVTCHNOP_alloc_unbound), or was built with.
+   * @param port the guest's @param arrived called for the guest's events, several of which may come as one; and once at first
+   * @throws {DmOpError} EINVAL no such port is offered; ENOSPC the model has 64 already; EOPNOTSUPP in another process
+   */
+  bindEventChannel(port: number, arrived: () => void): EventChannel;
   /** Called when the guest has given memory back: whatever was derived from its contents is to be forgotten. */
   onInvalidate(forget: () => void): void;
   /**
@@ -161,7 +173,7 @@ export interface DeviceModelHost {
   watch(watch: Watch): void;
   /** Called each time before the model goes to sleep: the moment to flush what was collected. */
   beforeSleep(flush: () => void): void;
-  /** Called once, when the domain has stopped and the last access is answered: the last words. May block. */
+  /** Called once, when the domain has stopped and the last access is answered: the last words. May block. What came to be last goes first. */
   beforeStop(flush: () => void): void;
   /**
    * Blocks until `descriptor` reports one of `events`, an error or a hang-up, or the domain stops; inside `beforeStop`

@@ -25,6 +25,7 @@ export { DmOpError } from "../ioreq/dm_op_error.ts";
 export type {
   DeviceMemory,
   DeviceModelHost,
+  EventChannel,
   GuestMemoryAccess,
   GuestWindow,
   PageMapping,

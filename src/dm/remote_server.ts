@@ -12,6 +12,7 @@ import { BUFIOREQ, type Bufioreq, type RangeType, RESOURCE_FRAME } from "../iore
 import { BufferedRing } from "../ioreq/buffered_ring.ts";
 import { COMMAND, COMMAND_ENTRIES } from "../ioreq/command_ring.ts";
 import { DmOpError } from "../ioreq/dm_op_error.ts";
+import { EOPNOTSUPP } from "../linux/errno.ts";
 import { NOTIFICATION_BYTES, NotificationArea } from "../ioreq/notification.ts";
 import { IoreqSlots } from "../ioreq/slots.ts";
 import type { Attachment, PageCommand } from "./attachment.ts";
@@ -162,6 +163,12 @@ export class RemoteServer implements Attachment, Disposable {
     }
     if (refusal !== undefined) throw refusal;
   }
+
+  bindChannel(port: number): void {
+    throw new DmOpError("bind_event_channel", EOPNOTSUPP, `port ${port} in another process`);
+  }
+
+  notifyChannel(): void {}
 
   notifyPager(): void {
     this.#pager?.ring();

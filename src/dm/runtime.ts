@@ -4,12 +4,15 @@ import { POLLIN, PollSet } from "../linux/poll.ts";
 import type { EventChannels } from "../events/event_channels.ts";
 import { AdaptiveSpin } from "../events/spin.ts";
 import { RANGE, type RangeType, STATE, TYPE } from "../ioreq/abi.ts";
-import { FAULT_SLOTS, portFault, portVcpu } from "../ioreq/notification.ts";
+import { ENOSPC } from "../linux/errno.ts";
+import { DmOpError } from "../ioreq/dm_op_error.ts";
+import { MAX_CHANNELS, portChannel, portFault, portVcpu } from "../ioreq/notification.ts";
 import type { IoreqSlots } from "../ioreq/slots.ts";
 import type { Attachment } from "./attachment.ts";
 import type {
   DeviceMemory,
   DeviceModelHost,
+  EventChannel,
   GuestMemoryAccess,
   GuestWindow,
   RangeHandler,
@@ -40,6 +43,8 @@ export class DeviceModelRuntime implements DeviceModelHost, Disposable {
   readonly #slots: IoreqSlots;
   readonly #channels: EventChannels;
   readonly #spin = new AdaptiveSpin();
+  /** For waits after an event for the guest, which may well answer at once, whatever other waits are like. */
+  readonly #spinAfterEvent = new AdaptiveSpin(Number(Deno.env.get('MOST') ?? 2048));
   readonly #claims: Record<RangeType, Claim[]> = { [RANGE.PORT]: [], [RANGE.MEMORY]: [], [RANGE.PCI]: [] };
   readonly #ports = new Map<number, Claim>();
   readonly #functions = new Map<number, Claim>();
@@ -48,6 +53,8 @@ export class DeviceModelRuntime implements DeviceModelHost, Disposable {
   readonly #flushes: (() => void)[] = [];
   readonly #stops: (() => void)[] = [];
   readonly #invalidations: (() => void)[] = [];
+  /** What to do when events come, by the channel's number. */
+  readonly #arrivals: (() => void)[] = [];
   readonly #poll = new PollSet(MAX_WATCHES + 1);
   readonly #deliver = (port: number) => this.#event(port);
   readonly #deliverBuffered = (type: number, address: number, size: number, low: number, high: number) =>
@@ -55,6 +62,8 @@ export class DeviceModelRuntime implements DeviceModelHost, Disposable {
   readonly #attention = () => this.#channels.pending || this.attachment.area.released;
   #stateUsed = 0;
   #leaving = false;
+  /** The guest got an event since the last wait. */
+  #hasNotified = false;
 
   constructor(private readonly attachment: Attachment) {
     this.#slots = attachment.slots;
@@ -131,6 +140,19 @@ export class DeviceModelRuntime implements DeviceModelHost, Disposable {
     this.attachment.injectMsi(address, data);
   }
 
+  bindEventChannel(port: number, arrived: () => void): EventChannel {
+    const index = this.#arrivals.length;
+    if (index === MAX_CHANNELS) throw new DmOpError("bind_event_channel", ENOSPC, `port ${port}`);
+    this.attachment.bindChannel(port, index);
+    this.#arrivals.push(arrived);
+    return {
+      notify: () => {
+        this.attachment.notifyChannel(port);
+        this.#hasNotified = true;
+      },
+    };
+  }
+
   onInvalidate(forget: () => void): void {
     this.#invalidations.push(forget);
   }
@@ -182,14 +204,16 @@ export class DeviceModelRuntime implements DeviceModelHost, Disposable {
     let unlooked = 0;
     while (!this.attachment.area.released) {
       unlooked += this.#channels.drain(this.#deliver);
-      const busy = this.#spin.until(this.#attention);
+      const spin = this.#hasNotified && Deno.env.get("SHARED") === undefined ? this.#spinAfterEvent : this.#spin;
+      this.#hasNotified = false;
+      const busy = spin.until(this.#attention);
       if (busy && unlooked < REQUESTS_PER_LOOK) continue;
       this.#wait(!busy);
       unlooked = 0;
     }
     this.#channels.drain(this.#deliver); // a carrier sends its last request, and leaves without waiting for the answer
     this.#leaving = true;
-    this.#stops.forEach((flush) => flush());
+    this.#stops.reverse().forEach((flush) => flush());
   }
 
   /** The model's memory goes. */
@@ -243,8 +267,10 @@ export class DeviceModelRuntime implements DeviceModelHost, Disposable {
     if (ring !== undefined && ring.pending) ring.drain(this.#deliverBuffered);
     const vcpu = portVcpu(port);
     if (vcpu < this.attachment.area.vcpus) return this.#serve(vcpu);
+    const channel = portChannel(this.attachment.area.vcpus, port);
+    if (channel >= 0) return this.#arrivals[channel]?.();
     const slot = portFault(this.attachment.area.vcpus, port);
-    if (slot < 0 || slot >= FAULT_SLOTS) return;
+    if (slot < 0) return;
     if (this.attachment.area.faults.advance(slot, STATE.READY, STATE.INPROCESS)) this.#windows.fault(slot);
   }
 

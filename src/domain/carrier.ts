@@ -5,6 +5,7 @@ import { pointerTo } from "../linux/mapping.ts";
 import { threadId } from "../linux/signal.ts";
 import { AdaptiveSpin } from "../events/spin.ts";
 import { ControlBlock } from "./control_block.ts";
+import type { Service } from "./messages.ts";
 import { NEXT, type Next, VcpuMachine } from "./vcpu_machine.ts";
 import { VCPU_STATE } from "./vcpu_record.ts";
 import { Waiter } from "./waiter.ts";
@@ -16,18 +17,21 @@ export interface CarrierStart {
   readonly waiter: number;
 }
 
+/** What a carrier tells the owner. */
+type CarrierReport = { kind: "paused" } | { kind: "needs"; service: Service };
+
 /**
  * Runs the vCPU until the domain stops. Blocks its thread in the guest and at its doorbell.
  *
  * It has one vCPU, and looks at what that waits for, not at the bits of its wake boards.
  * @param start the waiter's number is the vCPU's
- * @param report tells the owner that the vCPU has come to rest while the domain is paused, or needs the pager
+ * @param report tells the owner that the vCPU has come to rest while the domain is paused, or needs a service
  */
-export function carry(start: CarrierStart, report: (report: { kind: "paused" | "pager" }) => void): void {
+export function carry(start: CarrierStart, report: (report: CarrierReport) => void): void {
   const control = new ControlBlock(start.controlBlock, start.vcpus);
   const record = control.vcpu(start.waiter);
   const waiter = new Waiter(control, start.waiter);
-  const machine = new VcpuMachine(control, record, waiter.views, () => report({ kind: "pager" }));
+  const machine = new VcpuMachine(control, record, waiter.views, (service) => report({ kind: "needs", service }));
   const spin = new AdaptiveSpin();
   const clock = pointerTo(record.clockAddress), descriptor = record.descriptor;
   const settled = () => machine.settled;

@@ -13,6 +13,7 @@ import { SERVER_TABLE_BYTES, ServerTable } from "../ioreq/server_table.ts";
 import { type Outcome, OUTCOMES } from "./outcome.ts";
 import { TraceRing } from "./trace.ts";
 import { VCPU_RECORD_BYTES, VcpuRecord } from "./vcpu_record.ts";
+import { XenState } from "./xen_state.ts";
 
 /** Words of the header. */
 const VCPUS = 0, PAUSED = 1, CF8 = 2, LOCK = 3, VM = 4, VCPUS_PER_WAITER = 5, WAITERS = 6, WINDOWS = 7;
@@ -35,7 +36,9 @@ const BANK_TABLE = 64,
   STAGE = 112,
   REASON = 128,
   REASON_BYTES = 896;
-const HEADER_BYTES = 1024;
+/** A double by its byte, and a word. */
+const XEN = 1024, USES_XEN = 258;
+const HEADER_BYTES = 2048;
 
 const SERVERS = HEADER_BYTES;
 const INTERRUPT_LINES = roundUp(SERVERS + SERVER_TABLE_BYTES, PAGE_SIZE);
@@ -66,6 +69,7 @@ export class ControlBlock {
   readonly #portCounts: Float64Array[] = [];
   #board: WakeBoard | undefined;
   #map: PhysicalMap | undefined;
+  #xen: XenState | undefined;
   readonly servers: ServerTable;
   /** Held while the outcome is written. */
   readonly lock: Lock;
@@ -110,6 +114,25 @@ export class ControlBlock {
     if (this.#map !== undefined) return this.#map;
     const table = new StageTable(BigInt(this.#doubles[STAGE / 8]));
     return this.#map = new PhysicalMap(table, new P2m(this.p2m), new BankViews(this.bankTable));
+  }
+
+  /** What the guest's Xen has, beside its memory. */
+  get xen(): XenState {
+    return this.#xen ??= new XenState(BigInt(this.#doubles[XEN / 8]), this.vcpus);
+  }
+
+  /** Whether the guest has ever made a hypercall: without one, no carrier looks at {@linkcode xen}. */
+  get usesXen(): boolean {
+    return Atomics.load(this.#words, USES_XEN) !== 0;
+  }
+
+  set usesXen(on: boolean) {
+    Atomics.store(this.#words, USES_XEN, on ? 1 : 0);
+  }
+
+  /** @param state where xenStateBytes(vcpus) of memory begin */
+  setXen(state: bigint): void {
+    this.#doubles[XEN / 8] = Number(state);
   }
 
   /** @param stage where STAGE_BYTES of memory begin */

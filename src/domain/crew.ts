@@ -1,14 +1,14 @@
 /** The domain's Workers: started early, told what to do once, waited for at the end. */
 
-import { type ModelRequest, REPLY, type Report, type Start } from "./messages.ts";
+import { type ModelRequest, REPLY, type Report, type Service, type Start } from "./messages.ts";
 import { WORKER_URLS } from "./worker_urls.ts";
 
 /** Whose Workers they are. */
 export interface CrewOwner {
   /** The run has ended in that Worker, or it failed (with the reason). */
   memberEnded(name: string, failure: string | undefined): void;
-  /** Accesses may have to wait from now on. */
-  startPager(): void;
+  /** The service is to be there from now on. */
+  startService(service: Service): void;
   /** Carries out what a model asks for. Resolves to the result, or -errno; never rejects. */
   modelRequest(name: string, request: ModelRequest): Promise<number>;
 }
@@ -29,7 +29,7 @@ export class CrewMember {
   constructor(role: keyof typeof WORKER_URLS, readonly name: string, private readonly owner: CrewOwner) {
     this.#worker = new Worker(WORKER_URLS[role], { type: "module", name: `${role}:${name}` });
     this.#worker.onmessage = ({ data }: MessageEvent<Report>) => {
-      if (data.kind === "pager") return owner.startPager();
+      if (data.kind === "needs") return owner.startService(data.service);
       if (data.kind === "request") return void this.#request(data.request, data.reply);
       this.#report.resolve();
       this.#report = Promise.withResolvers();

@@ -4,13 +4,14 @@ import { LinuxError } from "../linux/linux_error.ts";
 import { ThreadStacks } from "../linux/native_thread.ts";
 import type { CarrierStart } from "./carrier.ts";
 import { ControlBlock } from "./control_block.ts";
+import type { Service } from "./messages.ts";
 import { NativeVcpu } from "./native_vcpu.ts";
 import { STATUS } from "./outcome.ts";
 import { NEXT } from "./vcpu_machine.ts";
 import { Waiter } from "./waiter.ts";
 
-/** What a dispatcher tells the owner: that all its vCPUs are out of the guest while paused, that one ended the run or needs the pager. */
-type DispatcherReport = { kind: "paused" | "ended" | "pager" };
+/** What a dispatcher tells the owner: that all its vCPUs are out of the guest while paused, that one ended the run, or needs a service. */
+type DispatcherReport = { kind: "paused" | "ended" } | { kind: "needs"; service: Service };
 
 /** Carries the waiter's vCPUs until the domain stops; when it returns or throws, none of their threads is left. */
 export function dispatch(start: CarrierStart, report: (report: DispatcherReport) => void): void {
@@ -24,7 +25,7 @@ export function dispatch(start: CarrierStart, report: (report: DispatcherReport)
       control.vcpu(first + index),
       waiter.views,
       stacks.end(index),
-      () => report({ kind: "pager" }),
+      (service) => report({ kind: "needs", service }),
     );
   });
   try {

@@ -11,7 +11,6 @@ import type { Kvm } from "../kvm/kvm.ts";
 import { RunPage } from "../kvm/run_page.ts";
 import type { Vcpu } from "../kvm/vcpu.ts";
 import type { Vm } from "../kvm/vm.ts";
-import { PAGE_SIZE } from "../memory/address.ts";
 import { BankViews, MachineMemory } from "../memory/bank.ts";
 import { GuestMemory } from "../memory/guest_memory.ts";
 import { GuestRam } from "../memory/guest_ram.ts";
@@ -21,27 +20,32 @@ import { STAGE_BYTES } from "../memory/stage_table.ts";
 import { Vmap } from "../memory/vmap.ts";
 import { IO_APIC, PIT_IO_APIC_PIN } from "../devices/platform_map.ts";
 import { BUFIOREQ } from "../ioreq/abi.ts";
+import { xenLeaves } from "../hypercall/cpuid_leaves.ts";
 import { IoreqServers } from "../ioreq/servers.ts";
 import { divide } from "./carriers.ts";
 import { ControlBlock, controlBlockBytes } from "./control_block.ts";
 import { CrewMember, type CrewOwner } from "./crew.ts";
-import { cutRam, type RamPiece } from "./grants.ts";
+import type { RamPiece } from "./grants.ts";
 import { InterruptLines } from "./interrupt_lines.ts";
-import type { ModelRequest } from "./messages.ts";
+import type { ModelRequest, Service } from "./messages.ts";
+import { withLastWords } from "./last_words.ts";
 import { ModelSockets } from "./model_sockets.ts";
 import { type Outcome, STATUS } from "./outcome.ts";
-import { PAGER, PagerCrew } from "./pager_crew.ts";
+import { createRam } from "./ram.ts";
 import { RequestWatch } from "./request_watch.ts";
 import { ServedDomainMemory } from "./served_domain.ts";
+import { SERVICE_NAMES, ServiceCrew } from "./service_crew.ts";
 import type { DomainSpecification } from "./specification.ts";
 import { type Statistics, statisticsOf, ticksPerMs, type TracedRequest, tracedRequests } from "./statistics.ts";
 import { traceBytes } from "./trace.ts";
 import { VCPU_STATE, VCPU_STATES, type VcpuRecord, type VcpuState } from "./vcpu_record.ts";
 import { WindowOperations } from "./windows.ts";
 import { describe } from "./worker.ts";
+import { DOMID } from "./xen_memory.ts";
+import { type ShutdownRequest, XenHost } from "./xen_host.ts";
 
-/** The domain id that owns guest memory, and the host's (Xen: dom0), which owns everything else. */
-const DOMID = 1, HOST_DOMID = 0;
+/** The host's domain id (Xen: dom0): it owns everything but the guest's memory. */
+const HOST_DOMID = 0;
 
 /** How long a model may take to flush its output after an ending that nobody wants to wait for. */
 const GRACE_MS = 500;
@@ -71,7 +75,9 @@ export class Domain implements AsyncDisposable {
   readonly #sockets: ModelSockets;
   readonly #secondStage: SecondStage;
   readonly #windows: WindowOperations;
-  readonly #pager: PagerCrew;
+  readonly #pager: ServiceCrew;
+  readonly #xenService: ServiceCrew;
+  readonly #xen: XenHost;
   /** Resolves at the next {@linkcode resume}: vCPUs that were let in again before they came to rest report nothing. */
   #resumed = Promise.withResolvers<void>();
   #halting: Promise<void> | undefined;
@@ -84,10 +90,11 @@ export class Domain implements AsyncDisposable {
     const { role, vcpusPerWaiter, waiters } = divide(specification.carrier, vcpus, navigator.hardwareConcurrency);
     const owner: CrewOwner = {
       memberEnded: (name, failure) => this.#memberEnded(name, failure),
-      startPager: () => this.#pager.start(this.#control),
+      startService: (service) => this.#startService(service),
       modelRequest: (name, request) => this.#modelRequest(name, request),
     };
-    this.#pager = this.#resources.use(new PagerCrew(owner));
+    this.#pager = this.#resources.use(new ServiceCrew("pager", owner));
+    this.#xenService = this.#resources.use(new ServiceCrew("xen", owner));
     // Workers first: they load their code while this thread builds the VM.
     this.#models = models.map((_, id) => new CrewMember("model", `device model ${id}`, owner));
     if (specification.populateOnDemand) this.#pager.prepare();
@@ -115,18 +122,21 @@ export class Domain implements AsyncDisposable {
       this.#vm = use(kvm.createVm());
       this.#control.vm = this.#vm.descriptor.number;
       this.#secondStage = use(new SecondStage(this.#vm, map));
-      this.#ram = this.#createRam(this.#secondStage);
+      this.#ram = createRam(specification, this.#machine, this.#secondStage);
       this.#createInterruptControllers();
       this.#lines = new InterruptLines(this.#control.interruptLines, this.#vm);
       const doorbells = this.#carriers.map(({ name }) => use(eventDescriptor(`doorbell of ${name}`)).number);
       this.#control.setWaiters(vcpusPerWaiter, doorbells);
-      for (let id = 0; id < vcpus; id++) this.#createVcpu(id);
       const parts = { control: this.#control, machine: this.#machine, secondStage: this.#secondStage };
+      this.#xen = use(
+        new XenHost({ ...parts, ...specification, vm: this.#vm, kvm, doorbell: this.#xenService.doorbell.number }),
+      );
+      for (let id = 0; id < vcpus; id++) this.#createVcpu(id);
       this.#windows = new WindowOperations({
         ...parts,
         owner: HOST_DOMID,
-        startPager: () => this.#pager.start(this.#control),
-        ringPager: () => this.#pager.ring(this.#control),
+        startPager: () => this.#startService("pager"),
+        ringPager: () => this.#ringPager(),
         reportFetches: () => this.#reportFetches(kvmReportsFetches),
       });
       const places = { vmap: use(new Vmap(this.#machine)), windows: this.#windows };
@@ -186,15 +196,34 @@ export class Domain implements AsyncDisposable {
   async start(): Promise<void> {
     const { vcpus, models } = this.specification;
     const controlBlock = this.#control.address, pagerDoorbell = this.#pager.doorbell.number;
-    models.forEach((model, server) =>
-      this.#models[server].start({ controlBlock, vcpus, server, pagerDoorbell, ...model })
-    );
+    models.forEach((model, server) => {
+      const given = model.module === undefined ? this.#xen.platform(model) : model;
+      this.#models[server].start({ controlBlock, vcpus, server, pagerDoorbell, ...given });
+    });
     await Promise.all(this.#models.map((model) => model.ready));
     await this.#sockets.ready(this.ended);
-    if (this.specification.populateOnDemand) this.#pager.start(this.#control);
+    if (this.specification.populateOnDemand) this.#startService("pager");
     if (this.#control.stopping) return;
     this.#watchRequests();
     this.#carriers.forEach((carrier, waiter) => carrier.start({ controlBlock, vcpus, waiter }));
+  }
+
+  /** Asks the guest by xenstore to shut itself down; one that does not know Xen never hears of it. */
+  requestShutdown(reason: ShutdownRequest): void {
+    if (this.#disposed) return;
+    this.#startService("xen");
+    this.#xen.requestShutdown(reason);
+  }
+
+  #startService(service: Service): void {
+    const start = { controlBlock: this.#control.address, vcpus: this.specification.vcpus };
+    if (service === "pager") return this.#pager.start({ ...start, doorbell: this.#pager.doorbell.number });
+    const { name, memoryBytes } = this.specification;
+    this.#xenService.start({ ...start, name, uuid: this.#xen.uuid, memoryKiB: memoryBytes / 1024 });
+  }
+
+  #ringPager(): void {
+    this.#control.pagerDoorbell(this.#pager.doorbell.number).ring();
   }
 
   /** Ends the run from outside; an earlier ending stands. */
@@ -213,7 +242,7 @@ export class Domain implements AsyncDisposable {
     this.#control.paused = true;
     this.kick();
     while (!this.#disposed && this.#control.paused && !this.#control.stopping) {
-      const crew = [...this.#carriers, ...this.#pager.members];
+      const crew = [...this.#carriers, ...this.#pager.members, ...this.#xenService.members];
       const change = Promise.race([this.#resumed.promise, ...crew.map((member) => member.nextReport)]);
       if (!this.#records.some((record) => this.#isInGuest(record))) return;
       await change;
@@ -271,27 +300,14 @@ export class Domain implements AsyncDisposable {
 
   #createVcpu(id: number): void {
     const vcpu = this.#resources.use(this.#vm.createVcpu(id)), record = this.#control.vcpu(id);
-    vcpu.setCpuid(this.#cpuid.forVcpu(id, this.specification.vcpus, this.#tscDeadline));
+    const table = this.#cpuid.forVcpu(id, this.specification.vcpus, this.#tscDeadline);
+    table.setHypervisor(xenLeaves(id, DOMID, vcpu.tscKhz));
+    vcpu.setCpuid(table);
     const { address, sizeBytes } = vcpu.runPage;
     record.create(vcpu.descriptor.number, address, sizeBytes);
     this.#vcpus.push(vcpu);
     this.#records.push(record);
     this.#runPages.push(new RunPage(record.runPage()));
-  }
-
-  /** RAM is one bank, unless some of it is granted by itself. */
-  #createRam(secondStage: SecondStage): RamPiece[] {
-    const { memoryBytes, ram, models, sockets, populateOnDemand } = this.specification;
-    const grants = [...models, ...sockets].map(({ memory }) => memory), pieces = cutRam(ram, grants);
-    const whole = grants.every((grant) => typeof grant === "string");
-    const bank = whole ? this.#machine.allocate("xenolith-ram", memoryBytes / PAGE_SIZE, DOMID) : undefined;
-    return pieces.map(({ address, sizeBytes, offset }) => {
-      const piece = bank === undefined
-        ? { address, sizeBytes, bank: this.#machine.allocate("xenolith-ram", sizeBytes / PAGE_SIZE, DOMID), offset: 0 }
-        : { address, sizeBytes, bank, offset };
-      secondStage.mapRam(address, sizeBytes, piece.bank, piece.offset, populateOnDemand);
-      return piece;
-    });
   }
 
   /** Without it, code at CPL3 that KVM cannot fetch gets #UD (KVM API documentation, 7.29). */
@@ -337,7 +353,7 @@ export class Domain implements AsyncDisposable {
     }
     if (this.#control.stopping) this.#halt();
     // Without a pager nobody answers those who wait for pages.
-    if (what === PAGER && failure !== undefined) this.#secondStage.releaseAll();
+    if (what === SERVICE_NAMES.pager && failure !== undefined) this.#secondStage.releaseAll();
   }
 
   /** Brings every thread to its end, in the order in which they need each other: vCPUs, then device models. */
@@ -345,21 +361,26 @@ export class Domain implements AsyncDisposable {
     this.#halting ??= (async () => {
       const outcome = this.#control.outcome!;
       this.kick();
-      this.#pager.ring(this.#control);
+      this.#ringPager();
       await Promise.all(this.#carriers.map((carrier) => carrier.stopped));
-      await this.#pager.release(this.#control);
+      await this.#pager.release(() => {
+        this.#control.releasePager();
+        this.#ringPager();
+      });
+      await this.#xenService.release(() => this.#xen.release());
       this.servers.release();
       // Whoever is in another process may stay for ever; what it has to say before it goes is not worth that.
       const left = withinGrace(this.#sockets.empty);
       const stopped = Promise.all([...this.#models.map((model) => model.stopped), left]);
       await (IMPATIENT.has(outcome.kind) ? withinGrace(stopped) : stopped);
-      this.#ended.resolve(outcome);
+      this.#ended.resolve(withLastWords(outcome, this.#control));
     })();
   }
 
   #terminate(): void {
     for (const member of [...this.#carriers, ...this.#models]) member.terminate();
     this.#pager.terminate();
+    this.#xenService.terminate();
   }
 }
 

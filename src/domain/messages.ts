@@ -3,6 +3,7 @@
 import type { CarrierStart } from "./carrier.ts";
 import type { MemoryGrant } from "./grants.ts";
 import type { PagerStart } from "./pager.ts";
+import type { XenStart } from "./xen_service.ts";
 
 /** To a model's Worker, once. */
 export interface ModelStart {
@@ -19,7 +20,10 @@ export interface ModelStart {
 }
 
 /** To a Worker of any kind. */
-export type Start = CarrierStart | ModelStart | PagerStart;
+export type Start = CarrierStart | ModelStart | PagerStart | XenStart;
+
+/** What a domain has only when it is needed: who answers for missing pages, and what a guest that uses Xen has. */
+export type Service = "pager" | "xen";
 
 /** What a model's Worker has the domain's owner do for it: descriptors are this process's, gfns and pages numbers. */
 export type ModelRequest =
@@ -33,11 +37,12 @@ export const REPLY = { DONE: 0, RESULT: 1, WORDS: 2 } as const;
 /**
  * From a Worker: "ready" when a model has claimed its ranges, "paused" when a carrier's vCPU or the last of a
  * dispatcher's has come to rest while the domain is paused, "ended" when a model or a dispatcher's vCPU ended the run,
- * "stopped" when the Worker will touch nothing any more, "failed" when an exception ended it, "pager" when a vCPU has
- * done something by which others may come to wait for pages, "request" when a model
- * waits for something that only the domain's owner can do.
+ * "stopped" when the Worker will touch nothing any more, "failed" when an exception ended it, "needs" when a vCPU has
+ * done something for which a service has to be there, "request" when a model waits for something that only the domain's
+ * owner can do.
  */
 export type Report =
-  | { readonly kind: "ready" | "paused" | "ended" | "stopped" | "pager" }
+  | { readonly kind: "ready" | "paused" | "ended" | "stopped" }
+  | { readonly kind: "needs"; readonly service: Service }
   | { readonly kind: "failed"; readonly message: string }
   | { readonly kind: "request"; readonly request: ModelRequest; readonly reply: Int32Array<SharedArrayBuffer> };

@@ -10,6 +10,7 @@ import type { PhysicalMap } from "../memory/physical_map.ts";
 import { ServerViews } from "../ioreq/server_view.ts";
 import { RANGE } from "../ioreq/abi.ts";
 import { COMMAND } from "../ioreq/command_ring.ts";
+import { channelPort } from "../ioreq/notification.ts";
 import { DmOpError } from "../ioreq/dm_op_error.ts";
 import type { Attachment, PageCommand } from "../dm/attachment.ts";
 import { type DeviceModel, loadModel } from "../dm/model.ts";
@@ -20,6 +21,7 @@ import { InterruptLines } from "./interrupt_lines.ts";
 import { type ModelRequest, type ModelStart, REPLY, type Report } from "./messages.ts";
 import { SHUTDOWN } from "./outcome.ts";
 import { serveOnce } from "./worker.ts";
+import { FIRST_MODEL, xenDomain } from "./xen_domain.ts";
 
 async function model(start: ModelStart, report: (report: Report) => void): Promise<void> {
   const control = new ControlBlock(start.controlBlock, start.vcpus);
@@ -71,6 +73,14 @@ function attach(control: ControlBlock, start: ModelStart, report: (report: Repor
       if (refusal !== undefined) throw refusal;
     },
     notifyPager: () => pager.ring(),
+    bindChannel(port, index) {
+      const { backEndPorts } = xenDomain(control, () => {}).channels;
+      const result = backEndPorts.attach(port, FIRST_MODEL + start.server, channelPort(control.vcpus, index));
+      if (result !== 0) throw new DmOpError("bind_event_channel", -result, `port ${port}`);
+    },
+    notifyChannel(port) {
+      xenDomain(control, () => {}).channels.backEndPorts.notify(port, FIRST_MODEL + start.server);
+    },
   };
 }
 

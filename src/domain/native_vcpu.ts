@@ -5,6 +5,7 @@ import type { NativeThread } from "../linux/native_thread.ts";
 import { RunPage } from "../kvm/run_page.ts";
 import type { ServerViews } from "../ioreq/server_view.ts";
 import type { ControlBlock } from "./control_block.ts";
+import type { Service } from "./messages.ts";
 import { NEXT, type Next, VcpuMachine } from "./vcpu_machine.ts";
 import { VCPU_STATE, type VcpuRecord } from "./vcpu_record.ts";
 
@@ -23,9 +24,9 @@ export class NativeVcpu {
     private readonly record: VcpuRecord,
     views: ServerViews,
     stackEnd: bigint,
-    needPager: () => void,
+    need: (service: Service) => void,
   ) {
-    this.#machine = new VcpuMachine(control, record, views, needPager);
+    this.#machine = new VcpuMachine(control, record, views, need);
     this.#thread = record.nativeThread(stackEnd);
   }
 

@@ -1,5 +1,6 @@
 /** What a new domain is made of. */
 
+import type { MemoryMapEntry } from "../hypercall/memory_op.ts";
 import type { Carrier } from "./carriers.ts";
 import type { MemoryGrant, RamRange } from "./grants.ts";
 
@@ -21,12 +22,16 @@ export interface SocketSpecification {
 
 /** What a new domain is made of. */
 export interface DomainSpecification {
+  /** What people call it. */
+  readonly name: string;
   readonly vcpus: number;
   readonly carrier: Carrier;
   readonly memoryBytes: number;
   /** RAM gets its memory page by page, with the first access. */
   readonly populateOnDemand: boolean;
   readonly ram: readonly RamRange[];
+  /** What the guest is told of its memory. */
+  readonly memoryMap: readonly MemoryMapEntry[];
   /** In the order of their server ids; the platform model is the first. */
   readonly models: readonly ModelSpecification[];
   /** The guest starts when a device model serves at each of them. */

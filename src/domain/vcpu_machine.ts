@@ -6,11 +6,12 @@ import { exitName, RunPage } from "../kvm/run_page.ts";
 import { PAGE_SIZE } from "../memory/address.ts";
 import { MAX_SERVERS, RANGE, type RangeType, TYPE } from "../ioreq/abi.ts";
 import type { ServerViews } from "../ioreq/server_view.ts";
-import { HYPERCALL_PORT } from "../hypercall/abi.ts";
+import { HYPERCALL_PORT } from "../hypercall/abi/ours.ts";
 import type { ControlBlock } from "./control_block.ts";
+import type { Service } from "./messages.ts";
 import { crash, describeInternalError } from "./crash.ts";
-import { Hypercalls } from "./hypercalls.ts";
 import type { VcpuRecord } from "./vcpu_record.ts";
+import { VcpuHypercalls } from "./vcpu_hypercalls.ts";
 import { ANSWER, VcpuRequests } from "./vcpu_requests.ts";
 import { VcpuViolations } from "./vcpu_violations.ts";
 
@@ -34,7 +35,7 @@ export class VcpuMachine {
   readonly #exits: Float64Array;
   readonly #requests: VcpuRequests;
   #violations: VcpuViolations | undefined;
-  #hypercalls: Hypercalls | undefined;
+  #hypercalls: VcpuHypercalls | undefined;
 
   // The access under way: `#remaining` bytes from `#address`, their data at `#offset` of the run page.
   #write = false;
@@ -49,18 +50,16 @@ export class VcpuMachine {
   #fetch = false;
   /** The piece was asked for before. */
   #again = false;
-  /** The next KVM_RUN only completes the instruction by which the guest has called. */
-  #inHypercall = false;
 
   /**
    * @param views shared by all vCPUs of an isolate
-   * @param needPager called when accesses to RAM may have to wait from now on
+   * @param need called when a service has to be there from now on
    */
   constructor(
     private readonly control: ControlBlock,
     private readonly record: VcpuRecord,
     views?: ServerViews,
-    private readonly needPager: () => void = () => {},
+    private readonly need: (service: Service) => void = () => {},
   ) {
     this.#run = new RunPage(record.runPage());
     this.#ports = control.portCounts(record.id);
@@ -114,7 +113,7 @@ export class VcpuMachine {
     this.#offset = run.ioDataOffset;
     this.#remaining = size * run.ioCount;
     if (port === EXIT_PORT && this.#write) return this.#exitPort();
-    if (port === HYPERCALL_PORT && this.#write) return this.#hypercall();
+    if (port === HYPERCALL_PORT && this.#write) return this.#hypercall(false);
     return this.#advance();
   }
 
@@ -277,17 +276,17 @@ export class VcpuMachine {
     return sent ? NEXT.WAIT : this.#crash(describeInternalError(SUBERROR.EMULATION));
   }
 
-  /** KVM completes the instruction first: registers that are set before that are lost. */
-  #hypercall(): Next {
-    this.#inHypercall = true;
-    this.#run.setImmediateExit(true);
-    return NEXT.ENTER;
+  get #calls(): VcpuHypercalls {
+    return this.#hypercalls ??= new VcpuHypercalls(this.control, this.record, this.need);
   }
 
-  #carryOutHypercall(): Next {
-    this.#inHypercall = false;
-    const calls = this.#hypercalls ??= new Hypercalls(this.control, this.record, this.needPager);
-    return calls.carryOut() ? this.invalidate() : NEXT.ENTER;
+  /** @param instruction VMCALL or VMMCALL, not the port */
+  #hypercall(instruction: boolean): Next {
+    const calls = this.#calls;
+    calls.carryOut(instruction);
+    if (this.control.stopping) return NEXT.STOP;
+    calls.settle();
+    return calls.call.invalidates ? this.invalidate() : NEXT.ENTER;
   }
 
   #exitPort(): Next {
@@ -301,9 +300,9 @@ export class VcpuMachine {
     if (errno !== EINTR && errno !== EAGAIN) return this.#crash(`KVM_RUN failed with ${errnoName(errno)}`);
     this.#exits[EXIT.INTR]++;
     this.#run.setImmediateExit(false);
-    if (this.#inHypercall) {
-      const next = this.#carryOutHypercall();
-      if (next !== NEXT.ENTER) return next;
+    if (this.control.usesXen) {
+      if (errno === EAGAIN) this.#calls.reset(); // KVM says so of a vCPU that waited for its INIT
+      this.#calls.attend();
     }
     // A kick sets what it wants first, then immediate_exit: looking after clearing it misses nothing.
     if (this.control.stopping) return NEXT.STOP;
@@ -315,6 +314,12 @@ export class VcpuMachine {
       case EXIT.INTR:
       case EXIT.IRQ_WINDOW_OPEN:
         return NEXT.ENTER;
+      case EXIT.X86_RDMSR:
+      case EXIT.X86_WRMSR:
+        this.#calls.accessMsr(reason === EXIT.X86_WRMSR);
+        return NEXT.ENTER;
+      case EXIT.XEN:
+        return this.#hypercall(true);
       case EXIT.SHUTDOWN:
         return this.#crash("triple fault");
       case EXIT.INTERNAL_ERROR:

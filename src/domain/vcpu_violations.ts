@@ -47,10 +47,10 @@ export class VcpuViolations {
    */
   supply(address: number, offset: number, size: number, write: boolean): boolean {
     const gfn = gfnOf(address), { table } = this.#map;
-    if (!isGranted(this.#map.p2m.lookup(gfn))) return false;
+    if (!this.#map.isMapped(gfn, write)) return false;
     const bytes = this.#bytes.subarray(offset, offset + size);
     table.lock.acquire();
-    const supplied = isGranted(this.#map.p2m.lookup(gfn)) && this.#map.isMapped(gfn, write) &&
+    const supplied = this.#map.isMapped(gfn, write) &&
       this.#map.runs.access(gfn, address - gfn * PAGE_SIZE, bytes, write);
     table.lock.release();
     if (supplied) this.#map.runs.ensure(this.#vm, gfn);

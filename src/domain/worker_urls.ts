@@ -6,5 +6,6 @@ export const WORKER_URLS = {
   dispatcher: new URL("./dispatcher_worker.ts", import.meta.url).href,
   model: new URL("./model_worker.ts", import.meta.url).href,
   pager: new URL("./pager_worker.ts", import.meta.url).href,
+  xen: new URL("./xen_worker.ts", import.meta.url).href,
   gate: new URL("./gate_worker.ts", import.meta.url).href,
 } as const;

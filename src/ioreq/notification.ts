@@ -65,6 +65,19 @@ export function faultPort(vcpus: number, slot: number): number {
   return bufferedPort(vcpus) + 1 + slot;
 }
 
+/** Event channels of the guest that a device model may bind. */
+export const MAX_CHANNELS = 64;
+
+/** The port by which the guest's events at channel `index` come. */
+export function channelPort(vcpus: number, index: number): number {
+  return faultPort(vcpus, FAULT_SLOTS) + index;
+}
+
+/** The channel that a port belongs to; below 0: it is another's. */
+export function portChannel(vcpus: number, port: number): number {
+  return port - channelPort(vcpus, 0);
+}
+
 /** The slot that a port belongs to; below 0: it is another's. */
 export function portFault(vcpus: number, port: number): number {
   return port - bufferedPort(vcpus) - 1;
@@ -86,7 +99,7 @@ export class NotificationArea {
     this.#words = new Int32Array(this.#memory, 0, NOTIFICATION.wakeBoard / 4);
     this.faults = new IoreqSlots(viewAt(address + BigInt(NOTIFICATION.faults), PAGE_SIZE));
     this.commands = new CommandRing(this.#memory, NOTIFICATION.commands);
-    const count = Math.ceil((faultPort(vcpus, FAULT_SLOTS) + 1) / 32);
+    const count = Math.ceil(channelPort(vcpus, MAX_CHANNELS) / 32);
     this.channels = new EventChannels(this.#words, PENDING, count, new Doorbell(this.#words, ASLEEP, doorbell));
   }
 

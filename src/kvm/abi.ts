@@ -27,7 +27,14 @@ export const SIZE = {
   kvm_translation: 24,
   kvm_enable_cap: 104,
   kvm_ioeventfd: 64,
+  kvm_irqfd: 32,
   kvm_vcpu_events: 64,
+  kvm_xen_hvm_config: 56,
+  kvm_msr_filter: 392,
+  kvm_msr_filter_range: 24,
+  kvm_msrs: 8,
+  kvm_msr_entry: 16,
+  kvm_clock_data: 48,
 } as const;
 
 /** Requests, in the order of the header. */
@@ -47,9 +54,13 @@ export const KVM = {
   IRQ_LINE: writes(0x61, SIZE.kvm_irq_level),
   SET_GSI_ROUTING: writes(0x6a, SIZE.kvm_irq_routing),
   CREATE_PIT2: writes(0x77, SIZE.kvm_pit_config),
+  IRQFD: writes(0x76, SIZE.kvm_irqfd),
   IOEVENTFD: writes(0x79, SIZE.kvm_ioeventfd),
   SIGNAL_MSI: writes(0xa5, SIZE.kvm_msi),
+  GET_CLOCK: reads(0x7c, SIZE.kvm_clock_data),
+  XEN_HVM_CONFIG: writes(0x7a, SIZE.kvm_xen_hvm_config),
   ENABLE_CAP: writes(0xa3, SIZE.kvm_enable_cap),
+  X86_SET_MSR_FILTER: writes(0xc6, SIZE.kvm_msr_filter),
   // on a vCPU
   RUN: none(0x80),
   GET_REGS: reads(0x81, SIZE.kvm_regs),
@@ -57,11 +68,14 @@ export const KVM = {
   GET_SREGS: reads(0x83, SIZE.kvm_sregs),
   SET_SREGS: writes(0x84, SIZE.kvm_sregs),
   TRANSLATE: both(0x85, SIZE.kvm_translation),
+  SET_MSRS: writes(0x89, SIZE.kvm_msrs),
   SET_CPUID2: writes(0x90, SIZE.kvm_cpuid2),
+  NMI: none(0x9a),
   GET_MP_STATE: reads(0x98, SIZE.kvm_mp_state),
   SET_MP_STATE: writes(0x99, SIZE.kvm_mp_state),
   GET_VCPU_EVENTS: reads(0x9f, SIZE.kvm_vcpu_events),
   SET_VCPU_EVENTS: writes(0xa0, SIZE.kvm_vcpu_events),
+  GET_TSC_KHZ: none(0xa3),
   GET_STATS_FD: none(0xce),
 } as const;
 
@@ -77,12 +91,16 @@ export const CAP = {
   PIT2: 33,
   IOEVENTFD: 36,
   SET_IDENTITY_MAP_ADDR: 37,
+  XEN_HVM: 38,
   MAX_VCPUS: 66,
   TSC_DEADLINE_TIMER: 72,
+  SYNC_REGS: 74,
   SIGNAL_MSI: 77,
   MAX_VCPU_ID: 128,
   X2APIC_API: 129,
   IMMEDIATE_EXIT: 136,
+  X86_USER_SPACE_MSR: 188,
+  X86_MSR_FILTER: 189,
   EXIT_ON_EMULATION_FAILURE: 204,
 } as const;
 
@@ -141,7 +159,18 @@ export const RUN_PAGE = {
   mmio_is_write: 52,
   internal_suberror: 32,
   system_event_type: 32,
+  msr_error: 32,
+  msr_index: 44,
+  msr_data: 48,
+  "xen_u.hcall.result": 56,
+  kvm_valid_regs: 288,
+  kvm_dirty_regs: 296,
+  "s.regs.regs": 304,
+  "s.regs.sregs": 448,
 } as const;
+
+/** KVM_SYNC_X86_REGS and KVM_SYNC_X86_SREGS, of kvm_run's valid and dirty registers. */
+export const SYNC_REGS = 1, SYNC_SREGS = 2;
 
 /** Offsets in struct kvm_regs; r8 to r15 follow rbp. */
 export const REGS = {
@@ -154,6 +183,7 @@ export const REGS = {
   rsp: 48,
   rbp: 56,
   r8: 64,
+  r9: 72,
   r10: 80,
   rip: 128,
   rflags: 136,
@@ -227,10 +257,41 @@ export const TRANSLATION = { linear_address: 0, physical_address: 8, valid: 16 }
 export const ENABLE_CAP = { cap: 0, flags: 4, args: 8 } as const;
 
 /** Offsets in struct kvm_vcpu_events. */
-export const VCPU_EVENTS = { "exception.injected": 0, "exception.pending": 3 } as const;
+export const VCPU_EVENTS = {
+  "exception.injected": 0,
+  "exception.pending": 3,
+  "interrupt.injected": 8,
+  "interrupt.nr": 9,
+  "interrupt.soft": 10,
+  "interrupt.shadow": 11,
+  "nmi.injected": 12,
+} as const;
+
+/** KVM_MP_STATE_*: whether a vCPU runs, waits for an INIT, or for an interrupt. */
+export const MP_STATE = { RUNNABLE: 0, UNINITIALIZED: 1, HALTED: 3 } as const;
 
 /** Offsets in struct kvm_ioeventfd, and KVM_IOEVENTFD_FLAG_PIO of its flags. */
 export const IOEVENTFD = { addr: 8, len: 16, fd: 20, flags: 24 } as const, IOEVENTFD_PIO = 2;
+
+/** Offsets in struct kvm_xen_hvm_config; KVM_XEN_HVM_CONFIG_INTERCEPT_HCALL of its flags. */
+export const XEN_HVM_CONFIG = { flags: 0, msr: 4 } as const, XEN_HVM_INTERCEPT_HCALL = 2;
+
+/** KVM_MSR_EXIT_REASON_FILTER: of the accesses to MSRs that user space wants to have. */
+export const MSR_EXIT_FILTER = 4;
+
+/** Offsets in struct kvm_msr_filter and its ranges; a bit of the bitmap that is 0 denies. KVM_MSR_FILTER_READ and _WRITE. */
+export const MSR_FILTER = { flags: 0, ranges: 8 } as const;
+export const MSR_FILTER_RANGE = { flags: 0, nmsrs: 4, base: 8, bitmap: 16 } as const;
+export const MSR_FILTER_READ = 1, MSR_FILTER_WRITE = 2;
+
+/** Offsets in struct kvm_msrs and kvm_msr_entry. */
+export const MSRS = { nmsrs: 0, entries: 8 } as const, MSR_ENTRY = { index: 0, data: 8 } as const;
+
+/** Offsets in struct kvm_clock_data. */
+export const CLOCK_DATA = { clock: 0 } as const;
+
+/** Offsets in struct kvm_irqfd; KVM_IRQFD_FLAG_DEASSIGN and KVM_IRQFD_FLAG_RESAMPLE of its flags. */
+export const IRQFD = { fd: 0, gsi: 4, flags: 8, resamplefd: 12 } as const, IRQFD_DEASSIGN = 1, IRQFD_RESAMPLE = 2;
 
 /** KVM_X2APIC_API_USE_32BIT_IDS and KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK. */
 export const X2APIC_API_USE_32BIT_IDS = 1, X2APIC_API_DISABLE_BROADCAST_QUIRK = 2;

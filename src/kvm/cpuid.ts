@@ -5,6 +5,19 @@ import { CPUID_ENTRY, CPUID_SIGNIFICANT_INDEX, SIZE } from "./abi.ts";
 /** Bits of leaf 1 that KVM leaves to user space (KVM API documentation, 4.46). */
 const TSC_DEADLINE = 1 << 24, X2APIC = 1 << 21, HYPERVISOR = 1 << 31, HTT = 1 << 28;
 
+/** Leaves in which hypervisors say who they are. */
+const HYPERVISOR_LEAVES = 0x4000_0000, HYPERVISOR_LEAVES_END = 0x4001_0000;
+
+/** What CPUID answers for a leaf; `index` only where a leaf has several subleaves. */
+export interface CpuidLeaf {
+  readonly leaf: number;
+  readonly index?: number;
+  readonly eax: number;
+  readonly ebx: number;
+  readonly ecx: number;
+  readonly edx: number;
+}
+
 /** struct kvm_cpuid2 with its entries. */
 export class CpuidTable {
   readonly bytes: Uint8Array<ArrayBuffer>;
@@ -39,6 +52,24 @@ export class CpuidTable {
     return table;
   }
 
+  /** Has another hypervisor answer than KVM: these leaves in place of its own. @throws {RangeError} there is no room */
+  setHypervisor(leaves: readonly CpuidLeaf[]): void {
+    let kept = 0;
+    for (let entry = 0; entry < this.length; entry++) {
+      const leaf = this.#get(entry, CPUID_ENTRY.function);
+      if (leaf >= HYPERVISOR_LEAVES && leaf < HYPERVISOR_LEAVES_END) continue;
+      const at = SIZE.kvm_cpuid2 + entry * SIZE.kvm_cpuid_entry2;
+      this.bytes.copyWithin(SIZE.kvm_cpuid2 + kept++ * SIZE.kvm_cpuid_entry2, at, at + SIZE.kvm_cpuid_entry2);
+    }
+    this.bytes.fill(0, SIZE.kvm_cpuid2 + kept * SIZE.kvm_cpuid_entry2);
+    this.#view.setUint32(0, kept, true);
+    for (const { leaf, index, ...values } of leaves) {
+      const entry = this.#append(leaf, index);
+      if (entry < 0) throw new RangeError(`more than ${this.capacity} CPUID entries`);
+      for (const name of ["eax", "ebx", "ecx", "edx"] as const) this.#set(entry, CPUID_ENTRY[name], values[name]);
+    }
+  }
+
   /** Leaves 0xb and 0x1f: one thread a core, all cores in one package, x2APIC id = vCPU id. */
   #topology(leaf: number, id: number, vcpus: number): void {
     const shift = vcpus > 1 ? 32 - Math.clz32(vcpus - 1) : 0;
@@ -54,13 +85,14 @@ export class CpuidTable {
     });
   }
 
-  #append(leaf: number, index: number): number {
+  /** @returns the new entry, or -1: there is no room */
+  #append(leaf: number, index: number | undefined): number {
     const entry = this.length;
     if (entry >= this.capacity) return -1;
     this.#view.setUint32(0, entry + 1, true);
     this.#set(entry, CPUID_ENTRY.function, leaf);
-    this.#set(entry, CPUID_ENTRY.index, index);
-    this.#set(entry, CPUID_ENTRY.flags, CPUID_SIGNIFICANT_INDEX);
+    this.#set(entry, CPUID_ENTRY.index, index ?? 0);
+    this.#set(entry, CPUID_ENTRY.flags, index === undefined ? 0 : CPUID_SIGNIFICANT_INDEX);
     return entry;
   }
 

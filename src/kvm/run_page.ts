@@ -70,6 +70,32 @@ export class RunPage {
     return this.#words[RUN_PAGE.internal_suberror / 4];
   }
 
+  /** The MSR that the guest reads or writes. */
+  get msrIndex(): number {
+    return this.#words[RUN_PAGE.msr_index / 4];
+  }
+
+  /** What it writes, in halves. */
+  get msrLow(): number {
+    return this.#words[RUN_PAGE.msr_data / 4];
+  }
+
+  get msrHigh(): number {
+    return this.#words[RUN_PAGE.msr_data / 4 + 1];
+  }
+
+  /** What it reads is 0, or its access is refused with #GP. */
+  answerMsr(refused: boolean): void {
+    this.#bytes[RUN_PAGE.msr_error] = refused ? 1 : 0;
+    this.#words[RUN_PAGE.msr_data / 4] = this.#words[RUN_PAGE.msr_data / 4 + 1] = 0;
+  }
+
+  /** What KVM puts into RAX after KVM_EXIT_XEN. */
+  setXenResult(low: number, high: number): void {
+    this.#words[RUN_PAGE["xen_u.hcall.result"] / 4] = low;
+    this.#words[RUN_PAGE["xen_u.hcall.result"] / 4 + 1] = high;
+  }
+
   /** The data at `offset`: the low 32 bits of `size` bytes (1, 2, 4 or 8). */
   data(offset: number, size: number): number {
     if (size === 1) return this.#bytes[offset];

@@ -1,8 +1,10 @@
 /** One KVM vCPU: its descriptor, its run page, its registers. */
 
 import type { Descriptor } from "../linux/descriptor.ts";
+import { EINVAL } from "../linux/errno.ts";
+import { LinuxError } from "../linux/linux_error.ts";
 import { Mapping } from "../linux/mapping.ts";
-import { KVM, SIZE, TRANSLATION, VCPU_EVENTS } from "./abi.ts";
+import { KVM, MSR_ENTRY, MSRS, SIZE, TRANSLATION, VCPU_EVENTS } from "./abi.ts";
 import type { CpuidTable } from "./cpuid.ts";
 import { Registers, SpecialRegisters } from "./registers.ts";
 
@@ -25,6 +27,16 @@ export class Vcpu implements Disposable {
     this.descriptor.ioctl(KVM.SET_CPUID2, "KVM_SET_CPUID2", table.bytes);
   }
 
+  /** KVM_SET_MSRS with one of them. */
+  setMsr(index: number, value: bigint): void {
+    setMsr(this.descriptor, index, value);
+  }
+
+  /** KVM_GET_TSC_KHZ: of the guest's time-stamp counter. */
+  get tscKhz(): number {
+    return this.descriptor.ioctlValue(KVM.GET_TSC_KHZ, "KVM_GET_TSC_KHZ", 0);
+  }
+
   /** KVM_SET_REGS. */
   setRegisters(registers: Registers): void {
     this.descriptor.ioctl(KVM.SET_REGS, "KVM_SET_REGS", registers.bytes);
@@ -44,6 +56,16 @@ export class Vcpu implements Disposable {
     this.runPage[Symbol.dispose]();
     this.descriptor[Symbol.dispose]();
   }
+}
+
+/** KVM_SET_MSRS with one MSR, on a vCPU known by its descriptor. @throws {LinuxError} EINVAL: KVM does not take it */
+export function setMsr(vcpu: Descriptor, index: number, value: bigint): void {
+  const request = new DataView(new ArrayBuffer(SIZE.kvm_msrs + SIZE.kvm_msr_entry));
+  request.setUint32(MSRS.nmsrs, 1, true);
+  request.setUint32(MSRS.entries + MSR_ENTRY.index, index, true);
+  request.setBigUint64(MSRS.entries + MSR_ENTRY.data, value, true);
+  const done = vcpu.ioctl(KVM.SET_MSRS, "KVM_SET_MSRS", request);
+  if (done !== 1) throw new LinuxError("ioctl KVM_SET_MSRS", EINVAL, `MSR 0x${index.toString(16)} of ${vcpu.subject}`);
 }
 
 /** KVM_GET_REGS on a vCPU known by its descriptor, as carriers know theirs. @throws {LinuxError} */
@@ -82,3 +104,54 @@ export function forgetException(vcpu: Descriptor): void {
   events[VCPU_EVENTS["exception.injected"]] = events[VCPU_EVENTS["exception.pending"]] = 0;
   vcpu.ioctl(KVM.SET_VCPU_EVENTS, "KVM_SET_VCPU_EVENTS", events);
 }
+
+/** KVM_SET_SREGS, likewise. @throws {LinuxError} */
+export function writeSpecialRegisters(vcpu: Descriptor, registers: SpecialRegisters): void {
+  vcpu.ioctl(KVM.SET_SREGS, "KVM_SET_SREGS", registers.bytes);
+}
+
+/** KVM_SET_MP_STATE. @param state one of MP_STATE @throws {LinuxError} */
+export function setMpState(vcpu: Descriptor, state: number): void {
+  vcpu.ioctl(KVM.SET_MP_STATE, "KVM_SET_MP_STATE", Uint32Array.of(state));
+}
+
+/** Forgets the guest's translations: by KVM_SET_SREGS, twice, with another CR4.PGE between. @throws {LinuxError} */
+export function flushTlb(vcpu: Descriptor): void {
+  const registers = readSpecialRegisters(vcpu), cr4 = registers.get("cr4");
+  for (const value of [cr4 ^ CR4_PGE, cr4]) {
+    registers.set("cr4", value);
+    writeSpecialRegisters(vcpu, registers);
+  }
+}
+
+const CR4_PGE = 1n << 7n;
+
+/** KVM_NMI: a non-maskable interrupt. @throws {LinuxError} */
+export function injectNmi(vcpu: Descriptor): void {
+  vcpu.ioctlValue(KVM.NMI, "KVM_NMI", 0);
+}
+
+/**
+ * KVM_SET_VCPU_EVENTS: the guest takes this interrupt at the next entry, past its local APIC.
+ * @returns false it cannot now: interrupts are disabled, or something else is on its way @throws {LinuxError}
+ */
+export function queueInterrupt(vcpu: Descriptor, vector: number): boolean {
+  const events = new Uint8Array(SIZE.kvm_vcpu_events);
+  vcpu.ioctl(KVM.GET_VCPU_EVENTS, "KVM_GET_VCPU_EVENTS", events);
+  const busy = [
+    "exception.injected",
+    "exception.pending",
+    "interrupt.injected",
+    "interrupt.shadow",
+    "nmi.injected",
+  ] as const;
+  if (busy.some((field) => events[VCPU_EVENTS[field]] !== 0)) return false;
+  if ((readRegisters(vcpu).get("rflags") & RFLAGS_IF) === 0n) return false;
+  events[VCPU_EVENTS["interrupt.injected"]] = 1;
+  events[VCPU_EVENTS["interrupt.nr"]] = vector;
+  events[VCPU_EVENTS["interrupt.soft"]] = 0;
+  vcpu.ioctl(KVM.SET_VCPU_EVENTS, "KVM_SET_VCPU_EVENTS", events);
+  return true;
+}
+
+const RFLAGS_IF = 0x200n;

@@ -3,6 +3,7 @@
 import * as calls from "../linux/calls.ts";
 import { Descriptor } from "../linux/descriptor.ts";
 import { check } from "../linux/linux_error.ts";
+import { bytesAddress } from "../linux/mapping.ts";
 import * as abi from "./abi.ts";
 import { KVM } from "./abi.ts";
 import { Vcpu } from "./vcpu.ts";
@@ -13,6 +14,7 @@ const TSS_ADDRESS = 0xfffb_d000, IDENTITY_MAP_ADDRESS = 0xfffb_c000n;
 /** A VM descriptor, one method an ioctl. Every method throws LinuxError. */
 export class Vm implements Disposable {
   readonly #irqLevel = new Uint32Array(abi.SIZE.kvm_irq_level / 4);
+  readonly #clock = new Uint32Array(abi.SIZE.kvm_clock_data / 4);
   readonly #msi = new Uint32Array(abi.SIZE.kvm_msi / 4);
 
   constructor(readonly descriptor: Descriptor, private readonly runPageBytes: number) {}
@@ -84,12 +86,15 @@ export class Vm implements Disposable {
     this.descriptor.ioctl(KVM.IRQ_LINE, "KVM_IRQ_LINE", this.#irqLevel);
   }
 
-  /** KVM_SIGNAL_MSI: a message as a device writes it; allocates nothing. */
-  signalMsi(address: number, data: number): void {
+  /**
+   * KVM_SIGNAL_MSI: a message as a device writes it; allocates nothing.
+   * @returns whether a local APIC has taken it: one that is disabled does not
+   */
+  signalMsi(address: number, data: number): boolean {
     this.#msi[abi.MSI.address_lo / 4] = address;
     this.#msi[abi.MSI.address_hi / 4] = Math.floor(address / 2 ** 32);
     this.#msi[abi.MSI.data / 4] = data;
-    this.descriptor.ioctl(KVM.SIGNAL_MSI, "KVM_SIGNAL_MSI", this.#msi);
+    return this.descriptor.ioctl(KVM.SIGNAL_MSI, "KVM_SIGNAL_MSI", this.#msi) > 0;
   }
 
   /**
@@ -104,6 +109,52 @@ export class Vm implements Disposable {
     request.setInt32(abi.IOEVENTFD.fd, eventDescriptor, true);
     request.setUint32(abi.IOEVENTFD.flags, space === "port" ? abi.IOEVENTFD_PIO : 0, true);
     this.descriptor.ioctl(KVM.IOEVENTFD, "KVM_IOEVENTFD", request);
+  }
+
+  /**
+   * KVM_IRQFD with KVM_IRQFD_FLAG_RESAMPLE: a level-triggered line. Signalling `raise` raises it; when the guest has ended
+   * the interrupt it falls, and `ended` is signalled.
+   * @param connect false: no longer
+   */
+  connectLine(gsi: number, raise: number, ended: number, connect: boolean): void {
+    const request = new Uint32Array(abi.SIZE.kvm_irqfd / 4);
+    request[abi.IRQFD.fd / 4] = raise;
+    request[abi.IRQFD.gsi / 4] = gsi;
+    request[abi.IRQFD.flags / 4] = connect ? abi.IRQFD_RESAMPLE : abi.IRQFD_DEASSIGN;
+    request[abi.IRQFD.resamplefd / 4] = ended;
+    this.descriptor.ioctl(KVM.IRQFD, "KVM_IRQFD", request);
+  }
+
+  /**
+   * KVM_X86_SET_MSR_FILTER with KVM_CAP_X86_USER_SPACE_MSR: a guest's RDMSR and WRMSR of `msr` leave it, with
+   * KVM_EXIT_X86_RDMSR and KVM_EXIT_X86_WRMSR.
+   */
+  interceptMsr(msr: number): void {
+    this.enableCapability(abi.CAP.X86_USER_SPACE_MSR, BigInt(abi.MSR_EXIT_FILTER));
+    const denied = new Uint8Array(8), filter = new DataView(new ArrayBuffer(abi.SIZE.kvm_msr_filter));
+    const range = abi.MSR_FILTER.ranges;
+    filter.setUint32(range + abi.MSR_FILTER_RANGE.flags, abi.MSR_FILTER_READ | abi.MSR_FILTER_WRITE, true);
+    filter.setUint32(range + abi.MSR_FILTER_RANGE.nmsrs, 1, true);
+    filter.setUint32(range + abi.MSR_FILTER_RANGE.base, msr, true);
+    filter.setBigUint64(range + abi.MSR_FILTER_RANGE.bitmap, bytesAddress(denied), true);
+    this.descriptor.ioctl(KVM.X86_SET_MSR_FILTER, "KVM_X86_SET_MSR_FILTER", filter);
+  }
+
+  /**
+   * KVM_XEN_HVM_CONFIG (KVM_CAP_XEN_HVM): VMCALL and VMMCALL leave the guest, with KVM_EXIT_XEN.
+   * @param msr where KVM would take the address of a page of them; {@linkcode interceptMsr} comes before that
+   */
+  interceptXenCalls(msr: number): void {
+    const configuration = new DataView(new ArrayBuffer(abi.SIZE.kvm_xen_hvm_config));
+    configuration.setUint32(abi.XEN_HVM_CONFIG.flags, abi.XEN_HVM_INTERCEPT_HCALL, true);
+    configuration.setUint32(abi.XEN_HVM_CONFIG.msr, msr, true);
+    this.descriptor.ioctl(KVM.XEN_HVM_CONFIG, "KVM_XEN_HVM_CONFIG", configuration);
+  }
+
+  /** KVM_GET_CLOCK: nanoseconds of the guests' paravirtual clock (kvmclock, Xen's system time). */
+  get clockNs(): number {
+    this.descriptor.ioctl(KVM.GET_CLOCK, "KVM_GET_CLOCK", this.#clock);
+    return this.#clock[abi.CLOCK_DATA.clock / 4] + this.#clock[abi.CLOCK_DATA.clock / 4 + 1] * 2 ** 32;
   }
 
   /** KVM_ENABLE_CAP, with one argument. */

@@ -3,7 +3,7 @@
 import * as calls from "./calls.ts";
 import { check, LinuxError } from "./linux_error.ts";
 
-const O_RDWR = 2, O_CLOEXEC = 0x80000, AT_FDCWD = -100, F_DUPFD_CLOEXEC = 1030;
+const O_RDWR = 2, O_CLOEXEC = 0x80000, O_NONBLOCK = 0x800, AT_FDCWD = -100, F_DUPFD_CLOEXEC = 1030;
 
 const text = new TextEncoder();
 
@@ -68,10 +68,10 @@ export class Descriptor implements Disposable {
   }
 }
 
-/** A pipe's two ends, both with CLOEXEC. @throws {LinuxError} */
-export function pipe(subject: string): { reader: Descriptor; writer: Descriptor } {
+/** A pipe's two ends, both with CLOEXEC. @param waits whether reads and writes may block @throws {LinuxError} */
+export function pipe(subject: string, waits = true): { reader: Descriptor; writer: Descriptor } {
   const pair = new Int32Array(2);
-  check(calls.pipe2(pair, O_CLOEXEC), "pipe2", subject);
+  check(calls.pipe2(pair, waits ? O_CLOEXEC : O_CLOEXEC | O_NONBLOCK), "pipe2", subject);
   return { reader: new Descriptor(pair[0], subject), writer: new Descriptor(pair[1], subject) };
 }
 

@@ -135,6 +135,11 @@ export function viewAt(address: bigint, sizeBytes: number): ArrayBuffer {
   return Deno.UnsafePointerView.getArrayBuffer(pointerTo(address), sizeBytes);
 }
 
+/** The address of JavaScript's own memory: good for as long as something refers to that. */
+export function bytesAddress(bytes: Uint8Array<ArrayBuffer>): bigint {
+  return BigInt(Deno.UnsafePointer.value(Deno.UnsafePointer.of(bytes)));
+}
+
 /** A pointer for FFI from an address. @throws {RangeError} the null address */
 export function pointerTo(address: bigint): Deno.PointerObject {
   const pointer = Deno.UnsafePointer.create(address);

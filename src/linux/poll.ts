@@ -13,6 +13,7 @@ export class PollSet {
   readonly #descriptors: Int32Array;
   readonly #events: Int16Array;
   readonly #buffer: Uint8Array<ArrayBuffer>;
+  readonly #time = new BigInt64Array(2); // struct timespec
   #count = 0;
 
   constructor(private readonly capacity: number) {
@@ -40,6 +41,13 @@ export class PollSet {
   /** Waits until one of them is ready, or a signal arrives. @returns how many are ready, or -errno */
   wait(): number {
     return calls.ppoll(this.#buffer, this.#count, null);
+  }
+
+  /** The same, for so many nanoseconds at most. @returns 0 when they are over */
+  waitFor(nanoseconds: number): number {
+    this.#time[0] = BigInt(Math.floor(nanoseconds / 1e9));
+    this.#time[1] = BigInt(Math.floor(nanoseconds % 1e9));
+    return calls.ppoll(this.#buffer, this.#count, this.#time);
   }
 
   /** Looks which are ready, without waiting. @returns how many are ready, or -errno */

@@ -4,6 +4,7 @@ import * as calls from "./calls.ts";
 import { Descriptor } from "./descriptor.ts";
 import { EADDRINUSE, EAGAIN, ECONNREFUSED, ECONNRESET, EINTR, EINVAL, ENAMETOOLONG, EPROTOTYPE } from "./errno.ts";
 import { check, LinuxError } from "./linux_error.ts";
+import { bytesAddress } from "./mapping.ts";
 import { POLLERR, POLLHUP, PollSet } from "./poll.ts";
 
 const AF_UNIX = 1, SOCK_SEQPACKET = 5, SOCK_CLOEXEC = 0x80000, SOCK_NONBLOCK = 0x800;
@@ -189,7 +190,7 @@ class MessageRoom {
 
   constructor() {
     this.header = new Uint8Array(this.#memory, 0, VECTOR_AT);
-    const address = Deno.UnsafePointer.value(Deno.UnsafePointer.of(new Uint8Array(this.#memory)));
+    const address = bytesAddress(new Uint8Array(this.#memory));
     this.#view.setBigUint64(HEADER.vector, address + BigInt(VECTOR_AT), true);
     this.#view.setBigUint64(HEADER.vectors, 1n, true);
     this.#view.setBigUint64(HEADER.control, address + BigInt(CONTROL_AT), true);

@@ -1,6 +1,7 @@
 /** The control socket: JSON lines that ask a running domain for things (docs/control-protocol.md). */
 
 import { STATUS } from "../domain/outcome.ts";
+import { SHUTDOWN_REQUESTS, type ShutdownRequest } from "../domain/xen_state.ts";
 import type { Machine } from "./machine.ts";
 import { UsageError } from "./options.ts";
 
@@ -10,7 +11,7 @@ class ControlError extends Error {}
 const MAX_LINE_BYTES = 64 << 10;
 
 /** What each command does. The value is the answer's "return". */
-const COMMANDS: Record<string, (machine: Machine) => unknown> = {
+const COMMANDS: Record<string, (machine: Machine, request: Record<string, unknown>) => unknown> = {
   status: (machine) => ({ paused: machine.paused, vcpus: machine.vcpuStates }),
   statistics: (machine) => machine.statistics,
   pause: async (machine) => {
@@ -29,7 +30,16 @@ const COMMANDS: Record<string, (machine: Machine) => unknown> = {
     machine.end({ kind: "stopped", status: STATUS.OK, reason: "stopped through the control socket" });
     return {};
   },
+  "request-shutdown": (machine, { reason = "poweroff" }) => {
+    if (!isShutdownRequest(reason)) throw new ControlError(`reason: one of ${SHUTDOWN_REQUESTS.join(", ")}`);
+    machine.requestShutdown(reason);
+    return {};
+  },
 };
+
+function isShutdownRequest(reason: unknown): reason is ShutdownRequest {
+  return SHUTDOWN_REQUESTS.some((known) => known === reason);
+}
 
 /** Takes connections from the start, and serves any number of clients from {@linkcode serve} until disposed. */
 export class ControlServer implements AsyncDisposable {
@@ -90,12 +100,12 @@ export class ControlServer implements AsyncDisposable {
     try {
       const request: unknown = JSON.parse(line);
       if (typeof request !== "object" || request === null) throw new ControlError("a request is a JSON object");
-      id = (request as { id?: unknown }).id;
-      const { execute } = request as { execute?: unknown };
+      const { execute, ...others } = request as Record<string, unknown>;
+      id = others.id;
       if (typeof execute !== "string" || !Object.hasOwn(COMMANDS, execute)) {
         throw new ControlError(`execute: one of ${Object.keys(COMMANDS).join(", ")}`);
       }
-      return { id, return: await COMMANDS[execute](machine) };
+      return { id, return: await COMMANDS[execute](machine, others) };
     } catch (error) {
       return { id, error: error instanceof Error ? error.message : String(error) };
     }

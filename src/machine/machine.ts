@@ -7,6 +7,7 @@ import type { PlatformConfiguration } from "../devices/platform.ts";
 import type { VcpuState } from "../domain/vcpu_record.ts";
 import { Domain } from "../domain/domain.ts";
 import type { ModelSpecification } from "../domain/specification.ts";
+import type { ShutdownRequest } from "../domain/xen_state.ts";
 import type { Outcome } from "../domain/outcome.ts";
 import type { Statistics, TracedRequest } from "../domain/statistics.ts";
 import { planBoot } from "../boot/loaders.ts";
@@ -48,6 +49,11 @@ export interface Machine extends AsyncDisposable {
   resume(): void;
   /** Takes every vCPU out of the guest once; they go on at once. */
   kick(): void;
+  /**
+   * Asks the guest by xenstore (control/shutdown) to end itself. One that does not look there goes on as if nothing had
+   * been said.
+   */
+  requestShutdown(reason: ShutdownRequest): void;
 }
 
 /** KVM's limit as far as a plan needs one that is made without KVM. */
@@ -97,11 +103,13 @@ export async function startMachine(
     lowMemoryBytes: lowRamEnd(request.memoryBytes),
   };
   const domain = new Domain(kvm, {
+    name: nameOf(options.image),
     vcpus: request.vcpus,
     carrier: chooseCarrier(options.carrier ?? "auto", request.vcpus),
     memoryBytes: request.memoryBytes,
     populateOnDemand: options.populateOnDemand ?? false,
     ram,
+    memoryMap: plan.memoryMap,
     models: [
       { module: undefined, configuration: platform, memory: "none" },
       ...deviceModels.flatMap((model) => isSocket(model) ? [] : [modelSpecification(model)]),
@@ -119,6 +127,12 @@ export async function startMachine(
     await domain[Symbol.asyncDispose]();
     throw error;
   }
+}
+
+/** A domain is called by its image. */
+function nameOf(image: FileSource): string {
+  const name = typeof image === "object" && "name" in image ? image.name : String(image);
+  return name.split("/").at(-1)!;
 }
 
 function load(domain: Domain, plan: BootPlan): void {

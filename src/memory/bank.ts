@@ -169,6 +169,7 @@ export class BankViews {
   /** Where the last one was: the next is mostly there, too. */
   #found = 0;
   readonly #views: (Uint8Array<ArrayBuffer> | undefined)[] = [];
+  readonly #wordViews: (Int32Array<ArrayBuffer> | undefined)[] = [];
   readonly #viewed = new Float64Array(MAX_BANKS);
   readonly #frameTables: FrameTable[] = [];
   readonly #tabled = new Float64Array(MAX_BANKS);
@@ -230,6 +231,13 @@ export class BankViews {
       this.#viewed[bank] = address;
     }
     return view;
+  }
+
+  /** The same in words. */
+  words(bank: number): Int32Array<ArrayBuffer> {
+    const { buffer } = this.bytes(bank);
+    const view = this.#wordViews[bank];
+    return view?.buffer === buffer ? view : this.#wordViews[bank] = new Int32Array(buffer);
   }
 
   /** Where a frame of `bank` begins in {@linkcode bytes}. */

@@ -1,5 +1,7 @@
 /**
- * The exit transport's second stage: a slot for each run of mapped pages, made by the carrier that needs it.
+ * Slots of what is mapped outside of RAM and of windows by fault: one for each run of pages whose frames go on. That is
+ * the exit transport's second stage, made by the carrier that comes to such a page; and what is placed where there was
+ * nothing (PlacedFrames), made by the carrier that places it.
  *
  * A run is taken away at once and in any thread: its host addresses become inaccessible, and its slot is stale. KVM
  * deletes a slot only when no vCPU waits for a page, so that is left to carriers: they do it before they make another,
@@ -12,7 +14,7 @@ import type { Vm } from "../kvm/vm.ts";
 import { PAGE_SIZE } from "./address.ts";
 import type { BankViews } from "./bank.ts";
 import { type P2m, P2M_TYPE, p2mMfn, p2mType } from "./p2m.ts";
-import { AREA, TRANSPORT } from "./stage_area.ts";
+import { AREA, type Area, TRANSPORT } from "./stage_area.ts";
 import { MAX_RUNS, STAGE_LAYOUT } from "./stage_layout.ts";
 import type { StageTable } from "./stage_table.ts";
 
@@ -45,11 +47,15 @@ export class ExitRuns {
   retire(gfn: number, count: number): void {
     for (let run = 0; run < this.table.runsEnd; run++) {
       const state = this.#state(run);
-      if ((state !== LIVE && state !== ADDING) || !this.#overlaps(run, gfn, count)) continue;
-      forbid(this.#doubles[run * DOUBLES + HOST / 8], this.#doubles[run * DOUBLES + COUNT / 8] * PAGE_SIZE);
-      this.#words[run * WORDS + STATE] = STALE;
-      this.table.countStaleRuns(1);
+      if (state === FREE || state === DELETING || !this.#overlaps(run, gfn, count)) continue;
+      forbid(this.#doubles[run * DOUBLES + HOST / 8], this.#pages(run) * PAGE_SIZE);
+      if (state !== STALE) this.#stale(run);
     }
+  }
+
+  #stale(run: number): void {
+    this.#words[run * WORDS + STATE] = STALE;
+    this.table.countStaleRuns(1);
   }
 
   /** Deletes stale slots; by a carrier, which waits for that. @returns whether there is, or was, any */
@@ -71,21 +77,23 @@ export class ExitRuns {
   /**
    * Gives a mapped page, and those mapped around it, a slot; nothing if it has one. Where the host has none to give, each
    * access goes on leaving the guest. By a carrier, which may have to wait.
+   * @returns whether it has one
    */
-  ensure(vm: Vm, gfn: number): void {
-    this.table.slotsLock.hold(() => {
+  ensure(vm: Vm, gfn: number): boolean {
+    return this.table.slotsLock.hold(() => {
       this.#sweep(vm);
       const run = this.table.lock.hold(() => this.#begin(gfn));
-      if (run < 0) return;
+      if (run < 0) return this.#runAt(gfn, LIVE) >= 0;
       const [first, count, host] = this.#doubles.subarray(run * DOUBLES + FIRST / 8, run * DOUBLES + HOST / 8 + 1);
       const readOnly = p2mType(this.p2m.lookup(gfn)) === P2M_TYPE.GRANT_MAP_RO;
       let added = true;
       try {
+        this.#sweep(vm); // the runs that went into this one
         vm.setMemoryRegion(FIRST_RUN_SLOT + run, first * PAGE_SIZE, count * PAGE_SIZE, BigInt(host), readOnly);
       } catch {
         added = false;
       }
-      this.table.lock.hold(() => this.#end(run, added));
+      return this.table.lock.hold(() => this.#end(run, added));
     });
   }
 
@@ -120,25 +128,18 @@ export class ExitRuns {
 
   /** A new run around `gfn`, ADDING, or -1. */
   #begin(gfn: number): number {
-    const area = this.table.areaOf(gfn), entry = this.p2m.lookup(gfn), mfn = p2mMfn(entry), type = p2mType(entry);
-    if (area?.state !== AREA.WINDOW || area.transport !== TRANSPORT.EXIT) return -1;
-    if (type !== P2M_TYPE.GRANT_MAP_RW && type !== P2M_TYPE.GRANT_MAP_RO) return -1;
-    if (this.#isTaken(gfn)) return -1;
-    const bank = this.banks.find(mfn);
-    const joins = (other: number) => {
-      const at = gfn + other, found = this.p2m.lookup(at);
-      return at >= area.first && at < area.first + area.count && p2mType(found) === type &&
-        p2mMfn(found) === mfn + other && this.banks.find(mfn + other) === bank && !this.#isTaken(at);
-    };
-    let before = 0, after = 1;
-    while (before < MOST_PAGES / 2 && joins(-before - 1)) before++;
-    while (before + after < MOST_PAGES && joins(after)) after++;
-    const count = before + after, offset = this.banks.offset(bank, mfn - before);
+    const area = this.table.areaOf(gfn), entry = this.p2m.lookup(gfn), mfn = p2mMfn(entry);
+    if (!this.#hasRuns(area, entry) || this.#runAt(gfn) >= 0) return -1;
+    const before = this.#joining(gfn, -1, MOST_PAGES / 2), after = this.#joining(gfn, 1, MOST_PAGES - before - 1);
+    const count = before + 1 + after, bank = this.banks.find(mfn);
     let run = 0;
     while (run < MAX_RUNS && this.#state(run) !== FREE) run++;
     if (run === MAX_RUNS) return -1;
-    const host = mapGuarded(count * PAGE_SIZE, this.banks.descriptor(bank), offset);
+    const host = mapGuarded(count * PAGE_SIZE, this.banks.descriptor(bank), this.banks.offset(bank, mfn - before));
     if (host < 0) return -1;
+    for (let other = 0; other < this.table.runsEnd; other++) {
+      if (this.#state(other) === LIVE && this.#overlaps(other, gfn - before, count)) this.#stale(other);
+    }
     this.#doubles[run * DOUBLES + FIRST / 8] = gfn - before;
     this.#doubles[run * DOUBLES + COUNT / 8] = count;
     this.#doubles[run * DOUBLES + HOST / 8] = host;
@@ -147,12 +148,41 @@ export class ExitRuns {
     return run;
   }
 
-  /** KVM has the slot or refused it; meanwhile the run may have been taken away. */
-  #end(run: number, added: boolean): void {
-    if (added && this.#state(run) === ADDING) this.#words[run * WORDS + STATE] = LIVE;
-    if (added) return;
+  /** Whether what an entry shows gets its slot here: in a window by exit, or where there is no area, what was placed. */
+  #hasRuns(area: Area | undefined, entry: number): boolean {
+    if (area !== undefined && (area.state !== AREA.WINDOW || area.transport !== TRANSPORT.EXIT)) return false;
+    return isGrant(entry) || (area === undefined && isPlaced(this.table, entry));
+  }
+
+  /**
+   * How many pages beside `gfn` can be in one slot with it. KVM's slots cannot grow. Where somebody places page after
+   * page, the slot that there is goes, and one that is longer comes: whoever gets in between leaves the guest, and waits
+   * for the slots lock. In a window a slot stays as it is.
+   */
+  #joining(gfn: number, step: 1 | -1, most: number): number {
+    const area = this.table.areaOf(gfn), entry = this.p2m.lookup(gfn), bank = this.banks.find(p2mMfn(entry));
+    let pages = 0;
+    while (pages < most) {
+      const away = (pages + 1) * step, at = gfn + away;
+      if (this.p2m.lookup(at) !== entry + away || this.banks.find(p2mMfn(entry) + away) !== bank) break;
+      if (area === undefined ? this.table.areaOf(at) !== undefined : !area.contains(at)) break;
+      const run = this.#runAt(at), more = run < 0 ? 1 : this.#pages(run);
+      if (run >= 0 && (area !== undefined || this.#state(run) !== LIVE || pages + more > most)) break;
+      pages += more;
+    }
+    return pages;
+  }
+
+  /** KVM has the slot or refused it; meanwhile the run may have been taken away. @returns whether it can be used */
+  #end(run: number, added: boolean): boolean {
+    if (added) {
+      if (this.#state(run) !== ADDING) return false;
+      this.#words[run * WORDS + STATE] = LIVE;
+      return true;
+    }
     if (this.#state(run) === STALE) this.table.countStaleRuns(-1);
     this.#free(run);
+    return false;
   }
 
   #sweep(vm: Vm): boolean {
@@ -198,25 +228,42 @@ export class ExitRuns {
 
   /** With the page behind it, which keeps it from becoming one mapping with another run: forbid() needs no new one then. */
   #free(run: number): void {
-    unmap(this.#doubles[run * DOUBLES + HOST / 8], (this.#doubles[run * DOUBLES + COUNT / 8] + 1) * PAGE_SIZE);
+    unmap(this.#doubles[run * DOUBLES + HOST / 8], (this.#pages(run) + 1) * PAGE_SIZE);
     this.#words[run * WORDS + STATE] = FREE;
   }
 
-  #isTaken(gfn: number): boolean {
+  /** The run that has a page, in one state if that matters, or -1. */
+  #runAt(gfn: number, state = -1): number {
     for (let run = 0; run < this.table.runsEnd; run++) {
-      if (this.#state(run) !== FREE && this.#overlaps(run, gfn, 1)) return true;
+      const found = this.#state(run);
+      if (found !== FREE && (state < 0 || found === state) && this.#overlaps(run, gfn, 1)) return run;
     }
-    return false;
+    return -1;
+  }
+
+  #pages(run: number): number {
+    return this.#doubles[run * DOUBLES + COUNT / 8];
   }
 
   #overlaps(run: number, gfn: number, count: number): boolean {
-    const first = this.#doubles[run * DOUBLES + FIRST / 8], pages = this.#doubles[run * DOUBLES + COUNT / 8];
-    return gfn < first + pages && first < gfn + count;
+    const first = this.#doubles[run * DOUBLES + FIRST / 8];
+    return gfn < first + this.#pages(run) && first < gfn + count;
   }
 
   #state(run: number): number {
     return Atomics.load(this.#words, run * WORDS + STATE);
   }
+}
+
+function isGrant(entry: number): boolean {
+  const type = p2mType(entry);
+  return type === P2M_TYPE.GRANT_MAP_RW || type === P2M_TYPE.GRANT_MAP_RO;
+}
+
+/** Whether an entry outside of RAM shows a frame of the domain's own that was placed there (and not an ioreq page). */
+export function isPlaced(table: StageTable, entry: number): boolean {
+  const mfn = p2mMfn(entry);
+  return p2mType(entry) === P2M_TYPE.RAM_RW && (table.isSpecial(mfn) || table.homeArea(mfn) !== undefined);
 }
 
 /** Arrays of words, by the bytes of one. */

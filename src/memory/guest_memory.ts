@@ -42,6 +42,14 @@ export class GuestMemory {
     return this.#firstProblem(address, sizeBytes, false) === null;
   }
 
+  /** The frame behind a gfn that is the guest's memory, or -1; for writing, it is writable and populated. */
+  frame(gfn: number, writing: boolean): number {
+    const entry = this.p2m.lookup(gfn), type = p2mType(entry), mfn = p2mMfn(entry);
+    if (!isMemory(type, writing) || this.banks.find(mfn) < 0) return -1;
+    if (writing && type === P2M_TYPE.POPULATE_ON_DEMAND) this.populate(gfn);
+    return mfn;
+  }
+
   #require(address: number, sizeBytes: number, writing: boolean): void {
     const problem = this.#firstProblem(address, sizeBytes, writing);
     if (problem !== null) throw new GuestAddressError(address, sizeBytes, problem);

@@ -1,6 +1,6 @@
 /** The domain's own memory at run time: populated on demand, given back by the guest's balloon, and got again. */
 
-import { EEXIST, EINVAL } from "../linux/errno.ts";
+import { EEXIST, EINVAL, ENOENT } from "../linux/errno.ts";
 import { discard, placeShared, punchHole } from "../linux/remap.ts";
 import { type Gfn, type Mfn, PAGE_SIZE } from "./address.ts";
 import type { BankViews } from "./bank.ts";
@@ -83,6 +83,14 @@ export class GuestRam {
 
   /** A vCPU waits for a page of RAM. The p2m lock is held. @returns 0 or an error number */
   fault(area: Area, gfn: number, minor: boolean): number {
+    const result = this.#resolve(area, gfn, minor);
+    if (result !== ENOENT) return result;
+    // The page has no registration any more: there was no memory for one, and it is there for whoever looks.
+    this.map.userfault.wake(area.hostOf(gfn), PAGE_SIZE);
+    return 0;
+  }
+
+  #resolve(area: Area, gfn: number, minor: boolean): number {
     const type = p2mType(this.map.p2m.lookup(gfn));
     if (type === P2M_TYPE.INVALID) return this.#showOnes(area, gfn);
     this.#populate(area, gfn);
@@ -96,6 +104,11 @@ export class GuestRam {
   /** What was given back and is touched reads as ones: by its own frame, so that it costs the host no mapping. */
   #showOnes(area: Area, gfn: number): number {
     const mfn = home(area, gfn), bank = this.banks.find(mfn), at = this.banks.offset(bank, mfn);
+    if (this.banks.frameTable(bank).referencesTo(mfn) !== 0) { // somebody else looks at it
+      this.map.drown(area, gfn);
+      this.map.p2m.map(gfn as Gfn, LOST, 1, P2M_TYPE.INVALID);
+      return 0;
+    }
     this.banks.bytes(bank).fill(0xff, at, at + PAGE_SIZE);
     this.map.p2m.map(gfn as Gfn, SINK, 1, P2M_TYPE.INVALID);
     return this.map.present(area.hostOf(gfn), PAGE_SIZE, bank, at, false);
@@ -158,7 +171,7 @@ export class GuestRam {
   }
 }
 
-/** The frame of RAM that is this gfn's. */
-function home(area: Area, gfn: number): Mfn {
+/** The frame of RAM that is this gfn's, wherever it stands. */
+export function home(area: Area, gfn: number): Mfn {
   return area.mfn + (gfn - area.first) as Mfn;
 }

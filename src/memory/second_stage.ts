@@ -112,6 +112,7 @@ export class SecondStage implements Disposable {
     const memory = isFault ? stack.use(this.#blankMemory(first, count)) : undefined;
     if (memory !== undefined) this.#slots[slot] = memory;
     table.lock.hold(() => {
+      if (!this.#isFree(first, count)) throw new LinuxError("map_window", EEXIST, subject); // it was, a moment ago
       area.begin(first, count, Number(memory?.address ?? 0n));
       area.setWindow(server, transport, slot);
       area.registered = isFault;

@@ -8,13 +8,15 @@ export const MAX_AREAS = 128;
 export const MAX_RUNS = 8192;
 /** Pages that vCPUs wait for at one time. */
 export const MAX_FAULTS = 4096;
+/** The domain's special frames (see special_frames.ts), and a few more. */
+export const MAX_SPECIALS = 128;
 /** KVM's vCPU ids end at 4095. */
 const MAX_VCPU_IDS = 4096;
 
 const HEADER_BYTES = 1024, MEMORIES = 256;
 const AREA_BYTES = 256, RUN_BYTES = 48, FAULT_BYTES = 64;
 const AREAS = HEADER_BYTES, RUNS = AREAS + MAX_AREAS * AREA_BYTES, FAULTS = RUNS + MAX_RUNS * RUN_BYTES;
-const FAULT_OF = FAULTS + MAX_FAULTS * FAULT_BYTES;
+const FAULT_OF = FAULTS + MAX_FAULTS * FAULT_BYTES, SPECIALS = FAULT_OF + MAX_VCPU_IDS * 4;
 
 /** In bytes. */
 export const STAGE_LAYOUT = {
@@ -28,7 +30,9 @@ export const STAGE_LAYOUT = {
   faultBytes: FAULT_BYTES,
   faultOf: FAULT_OF,
   faultOfBytes: MAX_VCPU_IDS * 4,
+  specials: SPECIALS,
+  specialsBytes: MAX_SPECIALS * 4,
 } as const;
 
 /** What is never touched of it costs nothing. */
-export const STAGE_BYTES = roundUp(FAULT_OF + MAX_VCPU_IDS * 4, PAGE_SIZE);
+export const STAGE_BYTES = roundUp(SPECIALS + MAX_SPECIALS * 4, PAGE_SIZE);

@@ -1,7 +1,7 @@
 /**
  * What all threads of a domain know of its second stage: shared memory, and the two locks that order its changes.
  *
- * Order of locks: a server's command lock, slots lock, p2m lock, and below them those of the server table and of the
+ * Order of locks: the grant table's, a server's command lock, slots lock, p2m lock, and below them those of the server table and of the
  * outcome. The p2m lock is held for a bounded time and never while KVM changes slots, which may wait for a fault that only
  * a holder of this lock can resolve.
  */
@@ -22,8 +22,8 @@ const P2M_LOCK = 0, SLOTS_LOCK = 1, GENERATION = 2, OPEN_FAULTS = 3, AREAS = 4, 
 const USERFAULT = 8, PROTECTS = 9, PIDFD = 10, SINK = 11, BLANK = 12, FAULTS = 13, POPULATED = 14, BALLOONED = 15;
 /** A double, by its byte. */
 const TICKS_PER_US = 64;
-/** A word again. */
-const WAITERS = 18;
+/** Words again. */
+const WAITERS = 18, SPECIAL_MFN = 19, SPECIALS = 20, HIGHEST_GFN = 21;
 
 /** The table as one isolate sees it. */
 export class StageTable {
@@ -38,6 +38,8 @@ export class StageTable {
   readonly faults: { readonly words: Int32Array; readonly doubles: Float64Array };
   /** By vCPU: the fault that it waits in, plus one; or 0. */
   readonly faultOf: Int32Array;
+  /** By special frame: the gfn at which it stands, plus one; or 0. */
+  readonly #specials: Int32Array;
   /** The p2m lock. */
   readonly lock: Lock;
   /** Held over changes of KVM's slots for the exit transport. */
@@ -60,6 +62,7 @@ export class StageTable {
     this.runs = tables(AT.runs, MAX_RUNS * AT.runBytes);
     this.faults = tables(AT.faults, MAX_FAULTS * AT.faultBytes);
     this.faultOf = new Int32Array(viewAt(at(AT.faultOf), AT.faultOfBytes));
+    this.#specials = new Int32Array(viewAt(at(AT.specials), AT.specialsBytes));
   }
 
   /** Changes with every change of the p2m at run time. */
@@ -125,6 +128,50 @@ export class StageTable {
   areaAt(address: number): Area | undefined {
     for (let id = 0; id < this.areasEnd; id++) if (this.areas[id].containsHost(address)) return this.areas[id];
     return undefined;
+  }
+
+  /** The area of RAM to which a frame belongs, wherever it stands. */
+  homeArea(mfn: number): Area | undefined {
+    for (let id = 0; id < this.areasEnd; id++) {
+      const area = this.areas[id];
+      if (area.state === AREA.RAM && mfn >= area.mfn && mfn < area.mfn + area.count) return area;
+    }
+    return undefined;
+  }
+
+  /** The domain's special frames are these from now on: before it runs. */
+  setSpecials(firstMfn: number, count: number): void {
+    this.#words[SPECIAL_MFN] = firstMfn;
+    this.#words[SPECIALS] = count;
+  }
+
+  /** The machine frame of the first special frame; the others follow. */
+  get specialMfn(): number {
+    return this.#words[SPECIAL_MFN];
+  }
+
+  isSpecial(mfn: number): boolean {
+    return mfn >= this.#words[SPECIAL_MFN] && mfn < this.#words[SPECIAL_MFN] + this.#words[SPECIALS];
+  }
+
+  /** The gfn at which a special frame stands, or -1: at none. */
+  gfnOfSpecial(mfn: number): number {
+    return Atomics.load(this.#specials, mfn - this.#words[SPECIAL_MFN]) - 1;
+  }
+
+  /** Under the p2m lock. @param gfn -1: it stands nowhere any more */
+  setGfnOfSpecial(mfn: number, gfn: number): void {
+    Atomics.store(this.#specials, mfn - this.#words[SPECIAL_MFN], gfn + 1);
+  }
+
+  /** The highest gfn at which a frame was ever placed, or -1 (RAM is not placed). */
+  get highestPlaced(): number {
+    return this.#words[HIGHEST_GFN] - 1;
+  }
+
+  /** Under the p2m lock. */
+  notePlaced(gfn: number): void {
+    if (gfn >= this.#words[HIGHEST_GFN]) this.#words[HIGHEST_GFN] = gfn + 1;
   }
 
   /** Runs from here on were never used. */

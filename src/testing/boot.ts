@@ -1,6 +1,7 @@
 /** `boot()`: a guest in a test. */
 
 import { pipe } from "../linux/descriptor.ts";
+import type { ShutdownRequest } from "../domain/xen_state.ts";
 import { type Outcome, STATUS } from "../domain/outcome.ts";
 import { describeOutcome } from "../machine/disassemble.ts";
 import { type Machine, startMachine } from "../machine/machine.ts";
@@ -57,6 +58,14 @@ export class TestMachine implements AsyncDisposable {
   /** Takes every vCPU out of the guest once: for testing that nothing is lost by it. */
   kick(): void {
     this.machine.kick();
+  }
+
+  /**
+   * Asks the guest by xenstore (control/shutdown) to end itself. One that does not look there goes on as if nothing had
+   * been said.
+   */
+  requestShutdown(reason: ShutdownRequest = "poweroff"): void {
+    this.machine.requestShutdown(reason);
   }
 
   /** What was counted so far. */

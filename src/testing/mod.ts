@@ -5,4 +5,5 @@
  */
 
 export { boot, type BootOptions, type Exit, TestMachine } from "./boot.ts";
+export type { ShutdownRequest } from "../domain/xen_state.ts";
 export { ExpectError, type ExpectOptions, TestConsole } from "./console.ts";

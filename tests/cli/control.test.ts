@@ -5,7 +5,7 @@ import { ANY_KVM, testWith } from "../support/capabilities.ts";
 import { assertOneLine, type Command, finish, start } from "../support/command.ts";
 import { ControlClient } from "../support/control_client.ts";
 
-const NAMES = "status, statistics, pause, resume, kick, shutdown";
+const NAMES = "status, statistics, pause, resume, kick, shutdown, request-shutdown";
 
 /** Runs a guest with a control socket, until it has printed `ready`. */
 async function controlled(

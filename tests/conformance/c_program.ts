@@ -39,11 +39,36 @@ export async function evaluate(
   );
 }
 
-/** All macros that a header leaves defined, with their replacement. */
-export async function macros(header: string): Promise<Map<string, string>> {
+/**
+ * The values of constant expressions for code of either width. Nothing is linked or run, so that the other width needs
+ * no library: the compiler leaves the values in its assembly.
+ * @param prelude declarations that the expressions need; of <...> only the compiler's own headers and Xen's
+ * @throws {Error} the compiler's messages
+ */
+export async function evaluateConstants(
+  bits: 32 | 64,
+  expressions: Readonly<Record<string, string>>,
+  prelude: string,
+): Promise<Record<string, bigint>> {
+  const folder = await Deno.makeTempDir();
+  const marks = Object.values(expressions).map((expression, index) =>
+    `  asm volatile("@${index} %0" :: "i"((long long)(${expression})));`
+  );
+  try {
+    await Deno.writeTextFile(`${folder}/values.c`, `${prelude}\nvoid values(void) {\n${marks.join("\n")}\n}\n`);
+    const assembly = await gcc([`-m${bits}`, "-ffreestanding", "-w", "-S", "-o", "-", `${folder}/values.c`]);
+    const values = new Map(Array.from(assembly.matchAll(/@(\d+) \$(-?\d+)/g), ([, index, value]) => [index, value]));
+    return Object.fromEntries(Object.keys(expressions).map((name, index) => [name, BigInt(values.get(`${index}`)!)]));
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+/** All macros that a header leaves defined, after the prelude, with their replacement. */
+export async function macros(header: string, prelude = ""): Promise<Map<string, string>> {
   const folder = await Deno.makeTempDir();
   try {
-    await Deno.writeTextFile(`${folder}/macros.c`, `#include <${header}>\n`);
+    await Deno.writeTextFile(`${folder}/macros.c`, `${prelude}\n#include <${header}>\n`);
     const output = await gcc(["-dM", "-E", `${folder}/macros.c`]);
     return new Map(Array.from(output.matchAll(/^#define (\w+) (.*)$/gm), ([, name, value]) => [name, value]));
   } finally {

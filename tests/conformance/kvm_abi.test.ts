@@ -14,7 +14,7 @@ const offset = (structure: string, renamed: Record<string, string> = {}): Rule =
   `offsetof(struct ${structure}, ${renamed[key] ?? key})`;
 
 /** Members of struct kvm_run's union, whose fields RUN_PAGE names `union_field`. */
-const EXIT_UNIONS = ["io", "mmio", "internal", "system_event"];
+const EXIT_UNIONS = ["io", "mmio", "internal", "system_event", "msr", "xen"];
 
 function runPageField(key: string): string {
   if (key === "hw_entry_failure_reason") return "fail_entry.hardware_entry_failure_reason";
@@ -44,6 +44,14 @@ const TABLES: Record<string, Rule> = {
   ENABLE_CAP: offset("kvm_enable_cap"),
   IOEVENTFD: offset("kvm_ioeventfd"),
   VCPU_EVENTS: offset("kvm_vcpu_events"),
+  MP_STATE: macro("KVM_MP_STATE_"),
+  IRQFD: offset("kvm_irqfd"),
+  XEN_HVM_CONFIG: offset("kvm_xen_hvm_config"),
+  MSR_FILTER: offset("kvm_msr_filter"),
+  MSR_FILTER_RANGE: offset("kvm_msr_filter_range"),
+  MSRS: offset("kvm_msrs"),
+  MSR_ENTRY: offset("kvm_msr_entry"),
+  CLOCK_DATA: offset("kvm_clock_data"),
   STATS_HEADER: offset("kvm_stats_header"),
   STATS_DESCRIPTOR: offset("kvm_stats_desc"),
 };
@@ -60,6 +68,14 @@ const NUMBERS: Record<string, string> = {
   MEM_READONLY: "KVM_MEM_READONLY",
   PIT_SPEAKER_DUMMY: "KVM_PIT_SPEAKER_DUMMY",
   IOEVENTFD_PIO: "KVM_IOEVENTFD_FLAG_PIO",
+  IRQFD_DEASSIGN: "KVM_IRQFD_FLAG_DEASSIGN",
+  IRQFD_RESAMPLE: "KVM_IRQFD_FLAG_RESAMPLE",
+  SYNC_REGS: "KVM_SYNC_X86_REGS",
+  SYNC_SREGS: "KVM_SYNC_X86_SREGS",
+  XEN_HVM_INTERCEPT_HCALL: "KVM_XEN_HVM_CONFIG_INTERCEPT_HCALL",
+  MSR_EXIT_FILTER: "KVM_MSR_EXIT_REASON_FILTER",
+  MSR_FILTER_READ: "KVM_MSR_FILTER_READ",
+  MSR_FILTER_WRITE: "KVM_MSR_FILTER_WRITE",
   X2APIC_API_USE_32BIT_IDS: "KVM_X2APIC_API_USE_32BIT_IDS",
   X2APIC_API_DISABLE_BROADCAST_QUIRK: "KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK",
 };

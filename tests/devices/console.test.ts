@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { BACKLOG_BYTES, Console, type ConsoleOptions, PUT_BACK_BYTES } from "../../src/devices/console.ts";
+import { BACKLOG_BYTES, Console, type ConsoleOptions, lastLine, PUT_BACK_BYTES } from "../../src/devices/console.ts";
 import { FakeMachine, INPUT, OUTPUT } from "./fake_host.ts";
 
 const PLAIN: ConsoleOptions = { input: INPUT, output: OUTPUT, escape: null };
@@ -108,6 +108,26 @@ Deno.test("Console ends the run when a write fails", () => {
     fixture.print("x");
     fixture.machine.sleep();
     assertEquals(fixture.machine.shutdowns, ["console closed"]);
+  }
+});
+
+Deno.test("lastLine() is what was printed last, without empty lines, and as much as there is room for", () => {
+  const fixture = new Fixture(PLAIN), last = () => lastLine(new DataView(fixture.machine.state));
+  assertEquals(last(), "");
+  for (
+    const [printed, expected] of [
+      ["one", "one"],
+      [" line\r", "one line"],
+      ["\n\r\n\n", "one line"],
+      ["two\n", "two"],
+      ["x".repeat(1000), "x".repeat(240)],
+      ["\nthree", "three"],
+    ]
+  ) {
+    fixture.print(printed);
+    assertEquals(last(), expected);
+    fixture.machine.restart();
+    assertEquals(last(), expected, "in the next generation");
   }
 });
 

@@ -2,17 +2,30 @@
 
 import { assertEquals } from "@std/assert";
 import type { DescriptorCalls } from "../../src/devices/console.ts";
-import type { DeviceModelHost, RangeHandler, ShutdownReason, Watch } from "../../src/dm/host.ts";
+import type {
+  DeviceModelHost,
+  EventChannel,
+  GuestMemoryAccess,
+  RangeHandler,
+  ShutdownReason,
+  Watch,
+} from "../../src/dm/host.ts";
 
-export const INPUT = 3, OUTPUT = 4;
+export const INPUT = 3, OUTPUT = 4, PIPE = 5;
 
-const POLLIN = 1, POLLOUT = 4, POLLERR = 8, EPIPE = 32;
+/** The one page of guest memory that there is, and the event channel. */
+export const PAGE_ADDRESS = 0xfeff_f000, CHANNEL = 2;
 
-/** A console's two descriptors, as the tests see them from the other end. */
+const POLLIN = 1, POLLOUT = 4, POLLERR = 8, EPIPE = 32, EAGAIN = 11;
+const PAGE_SIZE = 4096;
+
+/** A console's two descriptors, as the tests see them from the other end, and a pipe that never blocks. */
 export class FakeDescriptors implements DescriptorCalls {
   /** What was typed and not read. */
   readonly typed: number[] = [];
   ended = false;
+  /** What came by the pipe and was not read. */
+  readonly piped: number[] = [];
   printed = "";
   /** Bytes that the output still takes; a write beyond it would block. */
   room = Infinity;
@@ -27,6 +40,7 @@ export class FakeDescriptors implements DescriptorCalls {
   }
 
   read(descriptor: number, buffer: Uint8Array): number {
+    if (descriptor === PIPE) return this.#readPipe(buffer);
     assertEquals(descriptor, INPUT);
     const failure = this.failures.shift();
     if (failure !== undefined) return failure;
@@ -34,6 +48,12 @@ export class FakeDescriptors implements DescriptorCalls {
     const bytes = this.typed.splice(0, buffer.length);
     buffer.set(bytes);
     return bytes.length;
+  }
+
+  #readPipe(buffer: Uint8Array): number {
+    const bytes = this.piped.splice(0, buffer.length);
+    buffer.set(bytes);
+    return bytes.length > 0 ? bytes.length : -EAGAIN;
   }
 
   write(descriptor: number, buffer: Uint8Array): number {
@@ -50,19 +70,24 @@ export class FakeDescriptors implements DescriptorCalls {
   }
 
   poll(descriptor: number, events: number): number {
+    if (descriptor === PIPE) return this.piped.length > 0 ? events & POLLIN : 0;
     if (descriptor === INPUT) return this.typed.length > 0 || this.ended ? events & POLLIN : 0;
     return this.broken ? POLLERR | (events & POLLOUT) : this.room > 0 ? events & POLLOUT : 0;
   }
 }
 
 function notHere(): never {
-  throw new Error("no device of the platform has memory or windows, or knows PCI");
+  throw new Error("no device of the platform has memory of its own or windows, or knows PCI");
 }
 
 /** One generation of a device model's host. What outlives it is in the {@linkcode FakeMachine}. */
 class FakeHost implements DeviceModelHost {
   readonly vcpus = 1;
-  readonly memory = { read: notHere, write: notHere, contains: () => false };
+  readonly memory: GuestMemoryAccess = {
+    read: (address, target) => target.set(this.machine.pagePart(address, target.length)),
+    write: (address, source) => this.machine.pagePart(address, source.length).set(source),
+    contains: notHere,
+  };
   readonly mapMemory = notHere;
   readonly mapPci = notHere;
   readonly createMemory = notHere;
@@ -78,6 +103,8 @@ class FakeHost implements DeviceModelHost {
   readonly watches: Watch[] = [];
   readonly sleepers: (() => void)[] = [];
   readonly stoppers: (() => void)[] = [];
+  /** Who hears of the guest's events; an event is pending at first. */
+  arrived: (() => void) | undefined;
   #stateUsed = 0;
 
   constructor(private readonly machine: FakeMachine) {}
@@ -95,6 +122,13 @@ class FakeHost implements DeviceModelHost {
     this.machine.edges.set(gsi, edges);
     edges.push(level);
     this.machine.levels.set(gsi, level);
+  }
+
+  bindEventChannel(port: number, arrived: () => void): EventChannel {
+    assertEquals([port, this.arrived], [CHANNEL, undefined]);
+    this.arrived = arrived;
+    this.machine.sendEvent();
+    return { notify: () => void this.machine.events++ };
   }
 
   state(sizeBytes: number): DataView<ArrayBuffer> {
@@ -137,6 +171,10 @@ export class FakeMachine {
   /** What the other end of a full output takes while the model waits; 0: the domain stops instead. */
   roomAfterWait = 0;
   waits = 0;
+  /** The page that the guest shares, and how many events it was sent. */
+  readonly page = new Uint8Array(PAGE_SIZE);
+  events = 0;
+  #isEventPending = false;
   /** The clock of the host, in ms since 1970. */
   nowMs = 0;
   #host!: FakeHost;
@@ -162,6 +200,18 @@ export class FakeMachine {
     return range.handler.read(port - range.first, size) % 2 ** (8 * size);
   }
 
+  /** @throws {RangeError} not all of it is in the page */
+  pagePart(address: number, sizeBytes: number): Uint8Array {
+    const at = address - PAGE_ADDRESS;
+    if (at < 0 || at + sizeBytes > PAGE_SIZE) throw new RangeError(`${sizeBytes} bytes at 0x${address.toString(16)}`);
+    return this.page.subarray(at, at + sizeBytes);
+  }
+
+  /** The guest sends an event. */
+  sendEvent(): void {
+    this.#isEventPending = true;
+  }
+
   level(gsi: number): boolean {
     return this.levels.get(gsi) ?? false;
   }
@@ -169,7 +219,9 @@ export class FakeMachine {
   /** What the runtime does when no access is waiting, until it would really sleep. */
   sleep(): void {
     for (let progress = true; progress;) {
-      progress = false;
+      progress = this.#isEventPending;
+      this.#isEventPending = false;
+      if (progress) this.#host.arrived?.();
       for (const flush of this.#host.sleepers) flush();
       for (const watch of this.#host.watches) {
         const interest = watch.interest();
@@ -182,7 +234,7 @@ export class FakeMachine {
 
   /** What the runtime does when the domain has stopped. */
   stop(): void {
-    for (const flush of this.#host.stoppers) flush();
+    for (const flush of this.#host.stoppers.toReversed()) flush();
   }
 
   /**

@@ -62,6 +62,8 @@ export class FakeDomain implements Disposable {
       unmapWindow: (...window) => this.asked.push(["no window", ...window]),
       order: (commands) => this.asked.push(["order", ...commands]),
       change: (commands) => this.asked.push(["change", ...commands]),
+      bindChannel: (...channel) => this.asked.push(["channel", ...channel]),
+      notifyChannel: (port) => this.asked.push(["event", port]),
       notifyPager: () => this.asked.push(["pager"]),
     };
     return this.runtime = new DeviceModelRuntime(attachment);

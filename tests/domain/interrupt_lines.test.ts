@@ -20,7 +20,7 @@ class Subject {
   view(): InterruptLines {
     return new InterruptLines(this.levels, {
       setIrqLevel: (gsi, level) => this.driven.push([gsi, level]),
-      signalMsi: (address, data) => this.messages.push([address, data]),
+      signalMsi: (address, data) => this.messages.push([address, data]) > 0,
     });
   }
 
@@ -140,7 +140,7 @@ Deno.test("two isolates that drive a line at once leave it at the level that was
       if (subject.driven.length === 0) other.setLevel(4, false); // between the look and the ioctl
       subject.driven.push([gsi, level]);
     },
-    signalMsi() {},
+    signalMsi: () => true,
   });
   lines.setLevel(4, true);
   assertEquals(subject.take().at(-1), [4, false]);

@@ -89,6 +89,8 @@ function claimThePlatform(): IoreqSlots {
     change() {},
     notifyPager() {},
     notify() {},
+    bindChannel() {},
+    notifyChannel() {},
   });
   const console = { input: -1, output: -1, escape: null };
   platform(runtime, { console, memoryBytes: 64 << 20, lowMemoryBytes: 64 << 20 });

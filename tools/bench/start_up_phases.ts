@@ -30,6 +30,8 @@ const { memoryBytes, vcpus } = request;
 const console0 = { input: -1, output: -1, escape: null };
 const platform = { console: console0, memoryBytes, lowMemoryBytes: lowRamEnd(memoryBytes) };
 const domain = new Domain(kvm, {
+  name: "null.img",
+  memoryMap: plan.memoryMap,
   vcpus,
   carrier: "worker",
   memoryBytes,

@@ -11,6 +11,8 @@ if (typeof WorkerGlobalScope === "undefined") {
   await import("../../src/domain/dispatcher_worker.ts");
 } else if (self.name.startsWith("pager:")) {
   await import("../../src/domain/pager_worker.ts");
+} else if (self.name.startsWith("xen:")) {
+  await import("../../src/domain/xen_worker.ts");
 } else if (self.name.startsWith("gate:")) {
   await import("../../src/domain/gate_worker.ts");
 } else {

@@ -1,0 +1,187 @@
+/**
+ * What a domain whose guest uses Xen has beside its vCPUs: timers and watchdogs, the callback's interrupt line, upcalls
+ * that could not be taken yet, and the back end of the xenstore ring. One thread, which sleeps until the next of these.
+ */
+
+import { awaitEvent, signalEvent } from "../linux/event_descriptor.ts";
+import { POLLIN, PollSet } from "../linux/poll.ts";
+import { PAGE_SIZE } from "../memory/address.ts";
+import { EventChannels } from "../events/event_channels.ts";
+import { HVM_PARAM } from "../hypercall/abi/hvm.ts";
+import { SHUTDOWN } from "../hypercall/abi/sched.ts";
+import { VIRQ } from "../hypercall/abi/xen.ts";
+import { WATCHDOGS } from "../hypercall/sched_op.ts";
+import { XenstoreConnection } from "../xenstore/connection.ts";
+import { writeDomainEntries } from "../xenstore/domain_entries.ts";
+import { XenstoreRing } from "../xenstore/ring.ts";
+import { requestShutdown } from "../xenstore/shutdown_request.ts";
+import { Xenstore } from "../xenstore/store.ts";
+import { ToolStack } from "../xenstore/tool_stack.ts";
+import { ControlBlock } from "./control_block.ts";
+import { XEN_SERVICE, XenDomain } from "./xen_domain.ts";
+import { DOMID } from "./xen_memory.ts";
+import { Retries } from "./retries.ts";
+import { CALLBACK, ORDER, SHUTDOWN_REQUESTS } from "./xen_state.ts";
+
+/** To the Worker, once. */
+export interface XenStart {
+  readonly controlBlock: bigint;
+  readonly vcpus: number;
+  readonly name: string;
+  readonly uuid: string;
+  readonly memoryKiB: number;
+}
+
+/** How often the store looks whether a guest takes its events, while one does not. */
+const HELD_UP_NS = 1e9;
+
+/** The run has ended here. */
+type XenReport = { kind: "ended" };
+
+/** Serves until the domain's owner says that no vCPU is left. */
+export function serveXen(start: XenStart, report: (report: XenReport) => void): void {
+  new XenService(start, () => report({ kind: "ended" })).serve();
+}
+
+class XenService {
+  readonly #control: ControlBlock;
+  readonly #domain: XenDomain;
+  readonly #channels: EventChannels;
+  readonly #poll = new PollSet(2);
+  readonly #store = new Xenstore();
+  readonly #tools = new ToolStack(this.#store);
+  readonly #connection: XenstoreConnection;
+  readonly #ring: XenstoreRing;
+  readonly #storePort: number;
+  readonly #deliver = () => void (this.#storeDue = true);
+  #storeDue = true;
+  readonly #retries: Retries;
+
+  constructor(start: XenStart, private readonly ended: () => void) {
+    const control = this.#control = new ControlBlock(start.controlBlock, start.vcpus), state = control.xen;
+    const domain = this.#domain = new XenDomain(control, () => {});
+    this.#retries = new Retries(start.vcpus);
+    this.#channels = new EventChannels(state.pending.words, state.pending.first, 1, state.doorbell);
+    this.#storePort = state.paramLow(HVM_PARAM.STORE_EVTCHN);
+    this.#store.createDomain(DOMID);
+    writeDomainEntries(this.#tools, {
+      domid: DOMID,
+      name: start.name,
+      uuid: start.uuid,
+      type: "pvh",
+      memory: { targetKiB: start.memoryKiB, staticMaxKiB: start.memoryKiB },
+      maxVcpus: start.vcpus,
+      store: { ringRef: state.paramLow(HVM_PARAM.STORE_PFN), port: this.#storePort },
+      console: { ringRef: state.paramLow(HVM_PARAM.CONSOLE_PFN), port: state.paramLow(HVM_PARAM.CONSOLE_EVTCHN) },
+    });
+    this.#connection = new XenstoreConnection(this.#store, DOMID, this.#deliver);
+    this.#ring = new XenstoreRing(this.#page(state.storeFrame), this.#connection);
+    domain.channels.backEndPorts.attach(this.#storePort, XEN_SERVICE, 0);
+  }
+
+  serve(): void {
+    const { xen: state } = this.#control, { doorbell } = state;
+    while (!state.released) {
+      doorbell.arm(); // before the look at all that may be rung for: what comes after it rings again
+      this.#channels.drain(this.#deliver);
+      this.#askGuest();
+      this.#serveStore();
+      const now = this.#domain.now(),
+        next = Math.min(this.#fire(now), this.#connection.isHeldUp ? HELD_UP_NS : Infinity);
+      if (this.#storeDue) continue;
+      this.#poll.clear();
+      this.#poll.add(doorbell.descriptor, POLLIN);
+      this.#poll.add(state.endedLineDescriptor, POLLIN);
+      if (next === Infinity) this.#poll.wait();
+      else this.#poll.waitFor(next);
+      doorbell.disarm();
+      if (this.#poll.result(0) !== 0) doorbell.clear();
+      if (this.#poll.result(1) !== 0) this.#lineEnded();
+    }
+  }
+
+  /** Fires what is due. @returns nanoseconds until the next is; Infinity: none */
+  #fire(now: number): number {
+    const { xen: state } = this.#control, { channels, upcalls } = this.#domain;
+    let next = Infinity;
+    const isDue = (at: number) => {
+      if (at !== 0 && at > now) next = Math.min(next, at - now);
+      return at !== 0 && at <= now;
+    };
+    for (let vcpu = 0; vcpu < this.#control.vcpus; vcpu++) {
+      const period = state.period(vcpu);
+      if (isDue(state.singleshot(vcpu)) && this.#takeSingleshot(vcpu, now)) channels.raiseVirq(VIRQ.TIMER, vcpu);
+      if (period !== 0 && isDue(state.periodic(vcpu))) {
+        this.#restartPeriodic(vcpu, period, now);
+        next = Math.min(next, period);
+        channels.raiseVirq(VIRQ.TIMER, vcpu);
+      }
+      if (isDue(state.pollUntil(vcpu))) {
+        state.setPollUntil(vcpu, 0);
+        if (channels.delivery.endPoll(vcpu)) upcalls.unblock(vcpu);
+      }
+      if (state.isUpcallDue(vcpu) || state.hasOrder(vcpu, ORDER.LATER)) {
+        if (isDue(this.#retries.dueAt(vcpu, now))) this.#tryAgain(vcpu, now);
+      }
+    }
+    for (let watchdog = 0; watchdog < WATCHDOGS; watchdog++) {
+      if (!isDue(state.watchdogDeadline(watchdog))) continue;
+      this.#domain.shutDown(SHUTDOWN.watchdog);
+      this.ended();
+    }
+    return next;
+  }
+
+  /** The guest may have set it anew meanwhile. @returns whether it is still due */
+  #takeSingleshot(vcpu: number, now: number): boolean {
+    const { xen: state } = this.#control;
+    return state.lock.hold(() => {
+      const at = state.singleshot(vcpu);
+      if (at === 0 || at > now) return false;
+      state.setSingleshot(vcpu, 0);
+      return true;
+    });
+  }
+
+  /** Unless the guest has stopped it meanwhile, or given it another period. */
+  #restartPeriodic(vcpu: number, period: number, now: number): void {
+    const { xen: state } = this.#control;
+    state.lock.hold(() => {
+      if (state.period(vcpu) === period) state.setPeriodic(vcpu, period, now + period);
+    });
+  }
+
+  /** An upcall that the vCPU could not take. */
+  #tryAgain(vcpu: number, now: number): void {
+    const { xen: state } = this.#control, { upcalls } = this.#domain;
+    this.#retries.tried(vcpu, now);
+    if (state.hasOrder(vcpu, ORDER.LATER)) upcalls.order(vcpu, ORDER.UPCALL);
+    if (!state.isUpcallDue(vcpu)) return;
+    state.setUpcallDue(vcpu, false);
+    upcalls.upcall(vcpu);
+  }
+
+  #serveStore(): void {
+    if (!this.#storeDue) return;
+    this.#storeDue = false;
+    this.#store.expireEvents(performance.now());
+    if (this.#ring.service()) this.#domain.channels.backEndPorts.notify(this.#storePort, XEN_SERVICE);
+  }
+
+  #askGuest(): void {
+    const reason = SHUTDOWN_REQUESTS[this.#control.xen.takeRequest() - 1];
+    if (reason !== undefined) requestShutdown(this.#tools, DOMID, reason);
+  }
+
+  /** It is high for as long as vCPU 0's upcall is pending. */
+  #lineEnded(): void {
+    const { xen: state } = this.#control;
+    awaitEvent(state.endedLineDescriptor);
+    if (state.callback === CALLBACK.GSI && this.#domain.hasEvents(0)) signalEvent(state.lineDescriptor);
+  }
+
+  #page(frame: number): Uint8Array<ArrayBuffer> {
+    const { banks } = this.#domain, bank = banks.find(frame), at = banks.offset(bank, frame);
+    return banks.bytes(bank).subarray(at, at + PAGE_SIZE);
+  }
+}
