@@ -44,7 +44,7 @@ export class DeviceModelRuntime implements DeviceModelHost, Disposable {
   readonly #channels: EventChannels;
   readonly #spin = new AdaptiveSpin();
   /** For waits after an event for the guest, which may well answer at once, whatever other waits are like. */
-  readonly #spinAfterEvent = new AdaptiveSpin(Number(Deno.env.get('MOST') ?? 2048));
+  readonly #spinAfterEvent = new AdaptiveSpin();
   readonly #claims: Record<RangeType, Claim[]> = { [RANGE.PORT]: [], [RANGE.MEMORY]: [], [RANGE.PCI]: [] };
   readonly #ports = new Map<number, Claim>();
   readonly #functions = new Map<number, Claim>();
@@ -204,7 +204,7 @@ export class DeviceModelRuntime implements DeviceModelHost, Disposable {
     let unlooked = 0;
     while (!this.attachment.area.released) {
       unlooked += this.#channels.drain(this.#deliver);
-      const spin = this.#hasNotified && Deno.env.get("SHARED") === undefined ? this.#spinAfterEvent : this.#spin;
+      const spin = this.#hasNotified ? this.#spinAfterEvent : this.#spin;
       this.#hasNotified = false;
       const busy = spin.until(this.#attention);
       if (busy && unlooked < REQUESTS_PER_LOOK) continue;

@@ -19,16 +19,13 @@ export class AdaptiveSpin {
   #skip = 0;
   #penalty = 1;
 
-  /** @param most pauses of the longest spin */
-  constructor(private readonly most: number = MOST) {}
-
   /** Spins until `done` holds or it has been long enough. @returns whether it holds */
   until(done: () => boolean): boolean {
     if (this.#skip > 0) {
       this.#skip--;
       return done();
     }
-    for (let left = this.most; left > 0; left--) {
+    for (let left = MOST; left > 0; left--) {
       if (done()) {
         this.#penalty = 1;
         return true;

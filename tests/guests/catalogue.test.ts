@@ -89,19 +89,28 @@ const GUESTS: Record<string, readonly Expectation[]> = {
     },
   ],
   exits: [
-    ["out", 1, "port=0x510", "port 0x510"],
-    ["out", 2, "port=0x510", "port 0x510"],
-    ["out", 4, "port=0x510", "port 0x510"],
-    ["in", 1, "port=0x510", "port 0x510"],
-    ["in", 4, "port=0x510", "port 0x510"],
-    ["write", 8, "address=0xd0000", "address 0xd0000"],
-    ["read", 8, "address=0xd0000", "address 0xd0000"],
-    ["read", 1, "address=0xd0003", "address 0xd0003"],
-  ].map(([op, width, where, place]) => ({
-    ...CHOSE_0,
-    options: { cmdline: `count=100 op=${op} width=${width} ${where}` },
-    console: `exits: ${op} of ${width} bytes at ${place}, 100 times\nexits: 100 done\n`,
-  })),
+    ...[
+      ["out", 1, "port=0x510", "port 0x510"],
+      ["out", 2, "port=0x510", "port 0x510"],
+      ["out", 4, "port=0x510", "port 0x510"],
+      ["in", 1, "port=0x510", "port 0x510"],
+      ["in", 4, "port=0x510", "port 0x510"],
+      ["write", 8, "address=0xd0000", "address 0xd0000"],
+      ["read", 8, "address=0xd0000", "address 0xd0000"],
+      ["read", 1, "address=0xd0003", "address 0xd0003"],
+    ].map(([op, width, where, place]) => ({
+      ...CHOSE_0,
+      options: { cmdline: `count=100 op=${op} width=${width} ${where}` },
+      console: `exits: ${op} of ${width} bytes at ${place}, 100 times\nexits: 100 done\n`,
+    })),
+    ...[["call", 0xe8, "xen_version"], ["call", 0xea, "xen_version"], ["send", 0xe8, "event_channel_op"]].map((
+      [op, port, name],
+    ) => ({
+      ...CHOSE_0,
+      options: { cmdline: `count=100 op=${op} port=${port}` },
+      console: `exits: ${name} by port 0x${port.toString(16)}, 100 times\nexits: 100 done\n`,
+    })),
+  ],
   balloon: [{
     ...CHOSE_0,
     console: "balloon: scattered and contiguous\nballoon: an extent of 2 MiB\nballoon: bad arguments\n" +
@@ -131,7 +140,7 @@ for (const [guest, expectations] of Object.entries(GUESTS)) {
 testWith([], "every image in guests/ is in this catalogue or has a test of its own", () => {
   const ioreq = ["buffered", "ioreq-many", "ioreq-mmio", "ioreq-pio", "pci-scan"];
   const xen = ["clock", "evtchn", "hypercalls", "hypercalls32", "physmap", "pvconsole", "xenstore"];
-  const elsewhere = ["echo", "modules", "smp", "retry", "revoke", "touch", "window", ...ioreq, ...xen];
+  const elsewhere = ["echo", "modules", "smp", "retry", "revoke", "touch", "upcall", "window", ...ioreq, ...xen];
   const images = Array.from(Deno.readDirSync("guests"), ({ name }) => name).filter((name) => name.endsWith(".img"));
   assertEquals(images.map((name) => name.slice(0, -4)).sort(), [...Object.keys(GUESTS), ...elsewhere].sort());
 });

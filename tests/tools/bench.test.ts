@@ -34,6 +34,10 @@ const PROMISED = [
   "sync_us",
   "buffered_us",
   "ioeventfd_us",
+  "hypercall_ratio_vs_pio",
+  "evtchn_send_us",
+  "evtchn_us",
+  "evtchn_ratio_vs_c",
 ];
 
 async function bench(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {

@@ -1,5 +1,7 @@
 /** The clocks of clock_gettime(2) that JavaScript has no name for. */
 
+export const MONOTONIC_CLOCK = 1;
+
 /** CPU time, user and system, of all threads of this process. */
 export const PROCESS_CPU_CLOCK = 2;
 

@@ -9,7 +9,7 @@ import type { ModelOptions } from "../../src/machine/options.ts";
 
 /** Which access the guest repeats. */
 export interface Access {
-  readonly op: "in" | "out";
+  readonly op: "in" | "out" | "call" | "send";
   readonly port: number;
 }
 

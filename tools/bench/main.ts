@@ -9,8 +9,10 @@ import { parseArgs } from "@std/cli";
 import { Kvm, KvmUnavailable } from "../../src/kvm/kvm.ts";
 import { STATUS } from "../../src/domain/outcome.ts";
 import { dispatch } from "./dispatch.ts";
+import { events } from "./events.ts";
 import { exits } from "./exits.ts";
 import type { Benchmark, Value } from "./harness.ts";
+import { hypercalls } from "./hypercalls.ts";
 import { ioreq } from "./ioreq.ts";
 import { manyVcpus } from "./many_vcpus.ts";
 import { notifications } from "./notifications.ts";
@@ -32,6 +34,8 @@ const BENCHMARKS: Record<string, Benchmark> = {
   "ioreq": ioreq,
   "qemu": qemu,
   "notifications": notifications,
+  "hypercalls": hypercalls,
+  "events": events,
   "many-vcpus": manyVcpus,
   "trace-cost": traceCost,
   "dispatch": dispatch,

@@ -31,6 +31,7 @@ const console0 = { input: -1, output: -1, escape: null };
 const platform = { console: console0, memoryBytes, lowMemoryBytes: lowRamEnd(memoryBytes) };
 const domain = new Domain(kvm, {
   name: "null.img",
+  showsXen: true,
   memoryMap: plan.memoryMap,
   vcpus,
   carrier: "worker",
