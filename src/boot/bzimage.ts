@@ -55,6 +55,8 @@ export const bzImage: Loader = {
     }]);
     const bootParameters = placeBootParameters(layout, request, kernel);
     return {
+      // As an HVM guest Linux wants a platform device of Xen's tool stack, and VMCALL, which not every KVM tells us of.
+      findsKvm: true,
       format: `${FORMAT}, protocol ${kernel.version >> 8}.${kernel.version & 0xff}, ${kernel.long ? 64 : 32}-bit entry`,
       entry: kernel.long ? longEntry(layout, kernel, bootParameters) : flatEntry(layout, kernel, bootParameters),
       segments: layout.segments,

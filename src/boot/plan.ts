@@ -84,6 +84,8 @@ export interface BootPlan {
   readonly segments: readonly Segment[];
   /** The memory map that the guest is told. */
   readonly memoryMap: readonly MemoryRange[];
+  /** The guest is started as on a PC of KVM's own, and not to find Xen unless somebody asks for that. */
+  readonly findsKvm?: true;
 }
 
 /** An image format. One per file; the list in loaders.ts is the order of asking. */

@@ -51,6 +51,7 @@ Boots each IMAGE in turn; its console is stdin and stdout. Ctrl-] leaves an inte
   --device-model-timeout SECONDS
                      how long a device model may take to start, and for an answer
   --hold             requests of a device model that is gone wait for its successor
+  --xen WHETHER      whether the guest finds Xen by CPUID, or KVM: auto, on, off (auto: on, but for a Linux bzImage)
   --populate-on-demand
                      RAM gets its memory page by page, with the guest's first access
   --reboot           boot again when the guest asks for a reset
@@ -77,6 +78,7 @@ const STRINGS = [
   "json",
   "trace",
   "lane-kernel",
+  "xen",
   "control",
   "stop",
   "device-model",
@@ -109,6 +111,7 @@ export function parseRun(args: string[]): RunArguments | undefined {
       }),
       hold: options.hold,
       populateOnDemand: options["populate-on-demand"],
+      ...(given(options, "xen") && { xen: whether(single(options, "xen")) }),
     },
     timeoutMs: given(options, "timeout") ? seconds(options, "timeout") * 1000 : undefined,
     reboot: options.reboot,
@@ -132,6 +135,12 @@ export function laneArguments(args: readonly string[], files: { json: string; tr
     if (word.startsWith("--trace=")) return [`--trace=${files.trace}`];
     return [word.startsWith("--json=") && word !== "--json=-" ? `--json=${files.json}` : word];
   });
+}
+
+/** @throws {UsageError} */
+function whether(word: string): "auto" | "on" | "off" {
+  if (word === "auto" || word === "on" || word === "off") return word;
+  throw new UsageError(`--xen ${word}: not one of auto, on, off`);
 }
 
 /** @throws {UsageError} */

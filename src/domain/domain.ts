@@ -301,7 +301,7 @@ export class Domain implements AsyncDisposable {
   #createVcpu(id: number): void {
     const vcpu = this.#resources.use(this.#vm.createVcpu(id)), record = this.#control.vcpu(id);
     const table = this.#cpuid.forVcpu(id, this.specification.vcpus, this.#tscDeadline);
-    table.setHypervisor(xenLeaves(id, DOMID, vcpu.tscKhz));
+    if (this.specification.showsXen) table.setHypervisor(xenLeaves(id, DOMID, vcpu.tscKhz));
     vcpu.setCpuid(table);
     const { address, sizeBytes } = vcpu.runPage;
     record.create(vcpu.descriptor.number, address, sizeBytes);

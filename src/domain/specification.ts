@@ -25,6 +25,8 @@ export interface DomainSpecification {
   /** What people call it. */
   readonly name: string;
   readonly vcpus: number;
+  /** CPUID says that the hypervisor is Xen; else it says KVM. */
+  readonly showsXen: boolean;
   readonly carrier: Carrier;
   readonly memoryBytes: number;
   /** RAM gets its memory page by page, with the first access. */

@@ -36,7 +36,13 @@ type Handler = (domain: XenCalls, call: Call) => number;
 const HANDLERS: (Handler | undefined)[] = [];
 HANDLERS[HYPERCALL.platform_op] = platformOp;
 HANDLERS[HYPERCALL.memory_op] = memoryOp;
-HANDLERS[HYPERCALL.multicall] = (domain, call) => multicall({ hypercall: (inner) => hypercall(domain, inner) }, call);
+HANDLERS[HYPERCALL.multicall] = (domain, call) =>
+  multicall({
+    hypercall: (inner) => hypercall(domain, inner),
+    get isEnding() {
+      return domain.isEnding;
+    },
+  }, call);
 HANDLERS[HYPERCALL.set_timer_op] = setTimerOp;
 HANDLERS[HYPERCALL.xen_version] = xenVersion;
 HANDLERS[HYPERCALL.console_io] = consoleIo;

@@ -8,6 +8,8 @@ import { AFTER, type After, ARGUMENTS, type Call } from "./call.ts";
 export interface HypercallTable {
   /** Carries out any hypercall but multicall. @returns its result, that of an unknown one -ENOSYS */
   hypercall(call: Call): number;
+  /** The run has ended: long lists need not be. */
+  readonly isEnding: boolean;
 }
 
 /**
@@ -19,7 +21,7 @@ export function multicall(table: HypercallTable, call: Call): number {
   const low = call.low[0], high = call.high[0], count = call.low[1];
   const { bytes, result } = MULTICALL_ENTRY[call.bits];
   let invalidates = false, after: After = AFTER.RETURN, error = 0;
-  for (let entry = 0; entry < count; entry++) {
+  for (let entry = 0; entry < count && !table.isEnding; entry++) {
     if (!call.fetchAt(low, high, bytes, entry * bytes)) {
       error = -EFAULT;
       break;

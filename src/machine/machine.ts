@@ -105,6 +105,7 @@ export async function startMachine(
   const domain = new Domain(kvm, {
     name: nameOf(options.image),
     vcpus: request.vcpus,
+    showsXen: showsXen(options.xen ?? "auto", plan),
     carrier: chooseCarrier(options.carrier ?? "auto", request.vcpus),
     memoryBytes: request.memoryBytes,
     populateOnDemand: options.populateOnDemand ?? false,
@@ -127,6 +128,10 @@ export async function startMachine(
     await domain[Symbol.asyncDispose]();
     throw error;
   }
+}
+
+function showsXen(choice: "auto" | "on" | "off", plan: BootPlan): boolean {
+  return choice === "auto" ? plan.findsKvm !== true : choice === "on";
 }
 
 /** A domain is called by its image. */

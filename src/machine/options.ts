@@ -53,6 +53,8 @@ export interface MachineOptions {
   readonly image: FileSource;
   /** A number of bytes, or a string with a suffix: "64M", "2G". Default 64 MiB. */
   readonly memory?: number | string;
+  /** Whether CPUID says Xen, or KVM. Default "auto": Xen, but for a Linux bzImage. */
+  readonly xen?: "auto" | "on" | "off";
   /** RAM gets its memory page by page, with the guest's first access. Needs userfaultfd. Default false. */
   readonly populateOnDemand?: boolean;
   /** Default 1. */

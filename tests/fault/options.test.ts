@@ -45,6 +45,8 @@ const REFUSED: readonly (readonly [args: readonly string[], line: RegExp])[] = [
     [["--timeout", timeout, IMAGE], new RegExp(`^xenolith: timeout ${timeout}: not a number of seconds`)] as const
   ),
   [["--carrier", "pigeon", IMAGE], /^xenolith: carrier pigeon: not one of auto, /],
+  [["--xen", "maybe", IMAGE], /^xenolith: --xen maybe: not one of auto, on, off$/],
+  [["--lane", "--lane-kernel", "5.10", IMAGE], /^xenolith: --lane-kernel 5.10: not one of /],
   [["--device-model", "", IMAGE], /^xenolith: --device-model needs a value$/],
   [["--device-model", ",memory=all", IMAGE], /^xenolith: --device-model needs a value$/],
   ...["", "some", "0x1000", "0x1000-", "-0x1000", "0x1000-0x1fff+", "0x1000-0x1fff,0x3000-0x3fff", "4k-8k"].map((

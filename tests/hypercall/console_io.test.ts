@@ -8,10 +8,11 @@ import { assertAnswersAnything, TestCaller, WIDTHS } from "./calls.ts";
 
 function scene() {
   const pieces: string[] = [];
-  const domain: ConsoleDomain = {
-    writeDebugConsole: (bytes, count) =>
+  const domain = {
+    isEnding: false as boolean,
+    writeDebugConsole: (bytes: DataView, count: number) =>
       void pieces.push(new TextDecoder().decode(new Uint8Array(bytes.buffer, 0, count))),
-  };
+  } satisfies ConsoleDomain;
   return { domain, pieces };
 }
 
@@ -49,4 +50,11 @@ for (const bits of WIDTHS) {
 Deno.test("console_io answers anything", () => {
   const { domain } = scene();
   assertAnswersAnything(Object.values(CONSOLEIO), (call) => consoleIo(domain, call));
+});
+
+Deno.test("console_io prints no more once the run has ended", () => {
+  const caller = new TestCaller(64), { domain, pieces } = scene();
+  domain.isEnding = true;
+  assertEquals(consoleIo(domain, caller.with(CONSOLEIO.write, 0xffff_ffff, caller.pointer(0))), 0);
+  assertEquals(pieces, []);
 });

@@ -12,6 +12,7 @@ function scene(during: (call: Call) => void = () => {}) {
   const calls: number[][] = [];
   return {
     calls,
+    isEnding: false,
     hypercall(call: Call): number {
       calls.push([call.number, ...Array.from({ length: ARGUMENTS }, (_, argument) => call.value(argument))]);
       call.scratch.setUint32(0, 0xdead_beef, true);
@@ -103,4 +104,11 @@ for (const bits of WIDTHS) {
 
 Deno.test("multicall answers anything", () => {
   assertAnswersAnything([0, 0x1_0000], (call) => multicall(scene(), call));
+});
+
+Deno.test("multicall ends with the run, however long its list is", () => {
+  const caller = new TestCaller(64), table = scene(() => table.isEnding = true);
+  putEntries(caller, 0, [17], [18]);
+  assertEquals(multicall(table, caller.with(caller.pointer(0), 0xffff_ffff)), 0);
+  assertEquals(table.calls.map(([number]) => number), [17]);
 });

@@ -1,6 +1,8 @@
 /** Running commands in the lane from tests: on this host, whose QEMU they need. */
 
 import { Cache } from "../../../src/lane/cache.ts";
+import { LaneError } from "../../../src/lane/errors.ts";
+import { kernel, type KernelVersion } from "../../../src/lane/kernel.ts";
 import { type Job, type LaneOptions, type LaneResult, type LaneRun, startLane } from "../../../src/lane/lane.ts";
 import { type Capability, program, testWith } from "../../support/capabilities.ts";
 
@@ -11,6 +13,17 @@ const NEEDS: readonly Capability[] = [
   program("apt-get", "apt"),
   program("dpkg", "dpkg"),
 ];
+
+/** One of Debian's kernels for the machine; it is fetched, if it was not before. */
+export async function laneKernel(version: KernelVersion): Promise<Capability> {
+  try {
+    await kernel(new Cache(), version);
+    return { present: true, reason: "" };
+  } catch (error) {
+    if (!(error instanceof LaneError)) throw error;
+    return { present: false, reason: error.message };
+  }
+}
 
 /** A test that starts machines. */
 export function laneTest(name: string, body: () => Promise<void>, needs: readonly Capability[] = []): void {

@@ -9,10 +9,10 @@ import { kernel } from "../../../src/lane/kernel.ts";
 import { find } from "../../../src/lane/programs.ts";
 import { bundle } from "../../../src/cli/lane_program.ts";
 import { start } from "../../support/command.ts";
-import { inLane, laneTest } from "./support.ts";
+import { inLane, laneKernel, laneTest } from "./support.ts";
 
 /** Such kernels make hypercalls by VMCALL or VMMCALL alone, and no longer by the hypercall page. */
-const LANE_KERNEL = "6.12";
+const LANE_KERNEL = "6.12", NEEDS = [await laneKernel(LANE_KERNEL)];
 
 /** The guest's first process: what a shell needs, and a shell on Xen's console. */
 const INIT = `#!/bin/busybox sh
@@ -61,7 +61,7 @@ laneTest("Debian's kernel boots as a Xen PVH domU to a shell on hvc0, and powers
   } finally {
     Deno.removeSync(directory, { recursive: true });
   }
-});
+}, NEEDS);
 
 laneTest("Debian's kernel as a Xen PVH domU powers off when --stop asks it to", async () => {
   const { kernel, initrd } = await images();
@@ -83,7 +83,7 @@ wait $domain; echo "domain: status $?"; cat /x/console`;
   });
   const text = new TextDecoder().decode(stdout);
   assertMatch(text, /^domain: status 0$/m, `${text}\n${stderr}`);
-});
+}, NEEDS);
 
 function initrd(): Uint8Array {
   const bytes: number[] = [];
