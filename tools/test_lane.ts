@@ -32,9 +32,6 @@ const SILENCE_MS = 4 * 60_000;
 
 const MEMORY_MIB = 2048, PROPERTY_RUNS = "30";
 
-/** On one emulated processor, threads that compile beside those that run only take their time. */
-const ENGINE = "--v8-flags=--no-opt,--no-sparkplug,--single-threaded";
-
 /** What of the repository stays behind. */
 const LEFT_OUT = [".git", "node_modules", "dist", ".cache"].map((name) => `${ROOT}/${name}`);
 
@@ -110,7 +107,7 @@ async function runBatch(index: number, batch: string[]): Promise<string> {
   let silence: ReturnType<typeof setTimeout> | undefined, silent: string | undefined;
   try {
     await using run = await startLane({
-      command: ["deno", ...testArguments(`/out/report.xml`), "--cached-only", ENGINE, ...batch],
+      command: ["deno", ...testArguments(`/out/report.xml`), "--cached-only", ...batch],
       directory: ROOT,
       environment: {
         NO_COLOR: "1",

@@ -16,6 +16,7 @@ import { writeDomainEntries } from "../xenstore/domain_entries.ts";
 import { XenstoreRing } from "../xenstore/ring.ts";
 import { requestShutdown } from "../xenstore/shutdown_request.ts";
 import { Xenstore } from "../xenstore/store.ts";
+import { XenstoreError } from "../xenstore/xenstore_error.ts";
 import { ToolStack } from "../xenstore/tool_stack.ts";
 import { ControlBlock } from "./control_block.ts";
 import { XEN_SERVICE, XenDomain } from "./xen_domain.ts";
@@ -170,7 +171,12 @@ class XenService {
 
   #askGuest(): void {
     const reason = SHUTDOWN_REQUESTS[this.#control.xen.takeRequest() - 1];
-    if (reason !== undefined) requestShutdown(this.#tools, DOMID, reason);
+    if (reason === undefined) return;
+    try {
+      requestShutdown(this.#tools, DOMID, reason);
+    } catch (error) {
+      if (!(error instanceof XenstoreError)) throw error; // the guest has removed its nodes: it is not to be asked
+    }
   }
 
   /** It is high for as long as vCPU 0's upcall is pending. */

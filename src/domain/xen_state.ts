@@ -12,7 +12,7 @@ import { XEN_VCPU_BYTES, XenVcpuStates } from "./xen_vcpu_states.ts";
 export { ORDER } from "./xen_vcpu_states.ts";
 
 /** How vCPUs without an upcall vector of their own hear of events. */
-export const CALLBACK = { NONE: 0, GSI: 1, INTX: 2, VECTOR: 3 } as const;
+export const CALLBACK = { NONE: 0, GSI: 1, VECTOR: 2 } as const;
 
 /** What a guest may be asked for by xenstore (control/shutdown); in shared memory a number from 1 on. */
 export const SHUTDOWN_REQUESTS: readonly ShutdownRequest[] = ["poweroff", "halt", "reboot", "suspend"];

@@ -1,6 +1,7 @@
 /** What a vCPU's own carrier does for its guest's Xen: orders from elsewhere, the callback's vector, its clock. */
 
 import type { Descriptor } from "../linux/descriptor.ts";
+import { LinuxError } from "../linux/linux_error.ts";
 import { MP_STATE } from "../kvm/abi.ts";
 import { flushTlb, injectNmi, queueInterrupt, readRegisters, setMpState, setMsr, writeRegisters } from "../kvm/vcpu.ts";
 import { readSpecialRegisters, writeSpecialRegisters } from "../kvm/vcpu.ts";
@@ -99,16 +100,27 @@ export class XenVcpu {
 
   #start(): void {
     const { state } = this.domain;
-    if (state.hasContext(this.vcpu)) {
-      state.setHasContext(this.vcpu, false);
-      const special = readSpecialRegisters(this.descriptor), registers = readRegisters(this.descriptor);
-      loadContext(state.context(this.vcpu), registers, special);
-      writeSpecialRegisters(this.descriptor, special);
-      writeRegisters(this.descriptor, registers);
-    }
+    if (state.hasContext(this.vcpu) && !this.#takeContext()) return;
     this.placeClock();
     setMpState(this.descriptor, MP_STATE.RUNNABLE);
     this.#interrupt(); // what has come while it was down
+  }
+
+  /** @returns false KVM refuses the state, for control bits that the processor does not have: the guest's fault */
+  #takeContext(): boolean {
+    const { state } = this.domain, { descriptor } = this;
+    state.setHasContext(this.vcpu, false);
+    const special = readSpecialRegisters(descriptor), registers = readRegisters(descriptor);
+    loadContext(state.context(this.vcpu), registers, special);
+    try {
+      writeSpecialRegisters(descriptor, special);
+      writeRegisters(descriptor, registers);
+      return true;
+    } catch (error) {
+      if (!(error instanceof LinuxError)) throw error;
+      this.domain.crash(`vCPU ${this.vcpu} cannot start in the state that VCPUOP_initialise gave it`);
+      return false;
+    }
   }
 
   /** It was taken down, or not started yet. */

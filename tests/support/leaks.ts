@@ -91,6 +91,7 @@ const windowKinds = TRANSPORTS.flatMap((transport): [string, () => Promise<void>
 const KINDS: Record<string, () => Promise<void>> = {
   ...Object.fromEntries(windowKinds),
   "the guest's own status": () => toTheEnd("guests/exit.img", 7, { vcpus: 2 }),
+  "a guest of Xen, whose vCPUs have areas and frames of it": () => toTheEnd("guests/physmap.img", 0),
   "power-off": () => toTheEnd("guests/reset.img", 0, { cmdline: "poweroff" }),
   "reset": () => toTheEnd("guests/reset.img", 66),
   "crash": () => toTheEnd("guests/triplefault.img", 125),
