@@ -35,10 +35,15 @@ export class TestMachine implements AsyncDisposable {
   readonly exited: Promise<Exit>;
 
   /** Use {@linkcode boot}. */
-  constructor(private readonly machine: Machine, console: TestConsole, closeConsole: () => void, timer?: number) {
+  constructor(
+    private readonly machine: Machine,
+    console: TestConsole,
+    closeConsole: () => void,
+    private readonly limit: TimeLimit,
+  ) {
     this.console = console;
     this.exited = machine.ended.then(async (outcome) => {
-      clearTimeout(timer);
+      limit.disarm();
       closeConsole();
       await console.ended;
       return await exitOf(outcome);
@@ -66,6 +71,11 @@ export class TestMachine implements AsyncDisposable {
    */
   requestShutdown(reason: ShutdownRequest = "poweroff"): void {
     this.machine.requestShutdown(reason);
+  }
+
+  /** Has the run end with status 124 so long from now, instead of when it was to end before. */
+  setTimeout(timeoutMs: number): void {
+    this.limit.arm(this.machine, timeoutMs);
   }
 
   /** What was counted so far. */
@@ -104,23 +114,35 @@ export async function boot(image: FileSource, options: BootOptions = {}): Promis
   const output = pipe("console output"), input = pipe("console input");
   for (const end of [output.reader, output.writer, input.reader, input.writer]) stack.use(end);
   const console = { input: input.reader.number, output: output.writer.number, escape: null };
-  let timer: number | undefined;
-  const arm = (machine: Machine) => {
-    clearTimeout(timer);
-    if (options.timeoutMs === undefined) return;
-    const reason = `time-out after ${options.timeoutMs} ms`;
-    const end = () => machine.end({ kind: "timeout", status: STATUS.TIMEOUT, reason });
-    timer = setTimeout(end, options.timeoutMs) as unknown as number;
-  };
+  const limit = new TimeLimit(), { timeoutMs } = options;
+  const arm = (machine: Machine) => limit.arm(machine, timeoutMs);
   // Device models may keep the guest waiting as long as it may run; that is no time of its own.
   const machine = await startMachine({ ...options, image }, console, arm).catch((error) => {
-    clearTimeout(timer);
+    limit.disarm();
     throw error;
   });
   arm(machine);
   const testConsole = new TestConsole(output.reader.release(), input.writer.release(), () => describe(machine));
   const ends = stack.move();
-  return new TestMachine(machine, testConsole, () => ends.dispose(), timer);
+  return new TestMachine(machine, testConsole, () => ends.dispose(), limit);
+}
+
+/** The time after which a run is ended. */
+class TimeLimit {
+  #timer: number | undefined;
+
+  /** @param timeoutMs from now on; undefined: as long as it takes */
+  arm(machine: Machine, timeoutMs: number | undefined): void {
+    this.disarm();
+    if (timeoutMs === undefined) return;
+    const reason = `time-out after ${timeoutMs} ms`;
+    const end = () => machine.end({ kind: "timeout", status: STATUS.TIMEOUT, reason });
+    this.#timer = setTimeout(end, timeoutMs) as unknown as number;
+  }
+
+  disarm(): void {
+    clearTimeout(this.#timer);
+  }
 }
 
 function describe(machine: Machine): string {

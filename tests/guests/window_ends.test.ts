@@ -190,10 +190,12 @@ testRace([KVM], "kick() of vCPUs that wait loses and repeats nothing", { vcpus: 
   await endsWell(scene);
 });
 
-testRace([KVM], "a time-out ends the run of vCPUs that wait", { vcpus: 3, timeoutMs: 1500 }, async ({ stage }) => {
+testRace([KVM], "a time-out ends the run of vCPUs that wait", { vcpus: 3 }, async ({ stage }) => {
   await Promise.all([0, 1, 2].map((vcpu) => stage.read(vcpu * PAGE_SIZE, vcpu)));
+  await stage.until(() => stage.windows.violations.length === 3);
+  stage.vm.setTimeout(20);
   const { status, reason } = await stage.vm.exited;
-  assertEquals({ status, reason }, { status: 124, reason: "time-out after 1500 ms" });
+  assertEquals({ status, reason }, { status: 124, reason: "time-out after 20 ms" });
 });
 
 testRace(

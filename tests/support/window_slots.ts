@@ -5,10 +5,7 @@
 
 import { DirectedStage, WINDOW, WINDOW_GFN, WINDOW_PAGES } from "./directed.ts";
 
-const stage = await DirectedStage.start(
-  { timeoutMs: 3000 },
-  (windows) => windows.mapWindow(WINDOW, WINDOW_PAGES, "fault"),
-);
+const stage = await DirectedStage.start({}, (windows) => windows.mapWindow(WINDOW, WINDOW_PAGES, "fault"));
 void stage.vm.exited.then(({ reason }) => {
   console.log(reason);
   Deno.exit();
@@ -20,3 +17,4 @@ const { id } = (await client.do("create_ioreq_server", { handle_bufioreq: 0 })).
 const refusal = await client.try("get_ioreq_server_info", { id, flags: 0 });
 if (refusal !== "EBUSY") throw new Error(`get_ioreq_server_info: ${refusal}`);
 await client.do("set_ioreq_server_state", { id, enabled: 1 });
+stage.vm.setTimeout(20);
