@@ -16,28 +16,12 @@ import { VCPU_RECORD_BYTES, VcpuRecord } from "./vcpu_record.ts";
 import { XenState } from "./xen_state.ts";
 
 /** Words of the header. */
-const VCPUS = 0, PAUSED = 1, CF8 = 2, LOCK = 3, VM = 4, VCPUS_PER_WAITER = 5, WAITERS = 6, WINDOWS = 7;
-const OUTCOME = 8,
-  STATUS = 9,
-  OUTCOME_VCPU = 10,
-  CODE_BITS = 11,
-  CODE_LENGTH = 12,
-  REASON_LENGTH = 13,
-  RECORDED = 14,
-  PAGER_ASLEEP = 15;
-const PAGER_RELEASED = 30, ON_DEMAND = 31;
-/** Bytes of the header. */
-const BANK_TABLE = 64,
-  P2M = 72,
-  RIP = 80,
-  CODE = 88,
-  CODE_BYTES = 15,
-  TRACES = 104,
-  STAGE = 112,
-  REASON = 128,
-  REASON_BYTES = 896;
-/** A double by its byte, and a word. */
-const XEN = 1024, USES_XEN = 258;
+const VCPUS = 0, PAUSED = 1, CF8 = 2, LOCK = 3, VM = 4, VCPUS_PER_WAITER = 5, WAITERS = 6, WINDOWS = 7, OUTCOME = 8;
+const STATUS = 9, OUTCOME_VCPU = 10, CODE_BITS = 11, CODE_LENGTH = 12, REASON_LENGTH = 13, RECORDED = 14;
+const PAGER_ASLEEP = 15, PAGER_RELEASED = 30, ON_DEMAND = 31, USES_XEN = 258;
+/** Addresses (doubles) and texts, by their bytes. */
+const BANK_TABLE = 64, P2M = 72, RIP = 80, CODE = 88, CODE_BYTES = 15, TRACES = 104, STAGE = 112, REASON = 128;
+const REASON_BYTES = 896, XEN = 1024;
 const HEADER_BYTES = 2048;
 
 const SERVERS = HEADER_BYTES;

@@ -2,12 +2,9 @@
 
 import { LinuxError } from "../linux/linux_error.ts";
 import { SUBERROR } from "../kvm/abi.ts";
-import { BankViews } from "../memory/bank.ts";
-import { GuestMemory } from "../memory/guest_memory.ts";
-import { P2m } from "../memory/p2m.ts";
 import type { ControlBlock } from "./control_block.ts";
-import { codePosition, LinearMemory, MAX_INSTRUCTION_BYTES } from "./linear_memory.ts";
 import { type Outcome, STATUS } from "./outcome.ts";
+import { VcpuCode } from "./vcpu_code.ts";
 import type { VcpuRecord } from "./vcpu_record.ts";
 
 /** Ends the run: the guest crashed (status 125). Called on the thread that carries the vCPU. */
@@ -17,11 +14,10 @@ export function crash(control: ControlBlock, record: VcpuRecord, reason: string)
 
 /** Where the vCPU stands; nothing if KVM does not say so any more (a VM that it gave up answers all with EIO). */
 function whereabouts(control: ControlBlock, record: VcpuRecord): Pick<Outcome, "rip" | "code"> {
-  const { vcpu } = record;
+  const code = new VcpuCode(control, record);
   try {
-    const { rip, linear, bits } = codePosition(vcpu), code = new Uint8Array(MAX_INSTRUCTION_BYTES);
-    const memory = new GuestMemory(new P2m(control.p2m), new BankViews(control.bankTable));
-    return { rip, code: { bytes: code.subarray(0, new LinearMemory(vcpu, memory).read(linear, code)), bits } };
+    code.load();
+    return { rip: code.rip, code: { bytes: code.read(), bits: code.bits } };
   } catch (error) {
     if (error instanceof LinuxError) return {};
     throw error;

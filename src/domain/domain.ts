@@ -41,11 +41,8 @@ import { traceBytes } from "./trace.ts";
 import { VCPU_STATE, VCPU_STATES, type VcpuRecord, type VcpuState } from "./vcpu_record.ts";
 import { WindowOperations } from "./windows.ts";
 import { describe } from "./worker.ts";
-import { DOMID } from "./xen_memory.ts";
 import { type ShutdownRequest, XenHost } from "./xen_host.ts";
-
-/** The host's domain id (Xen: dom0): it owns everything but the guest's memory. */
-const HOST_DOMID = 0;
+import { GUEST_DOMID, HOST_DOMID } from "../memory/domid.ts";
 
 /** How long a model may take to flush its output after an ending that nobody wants to wait for. */
 const GRACE_MS = 500;
@@ -140,7 +137,12 @@ export class Domain implements AsyncDisposable {
         reportFetches: () => this.#reportFetches(kvmReportsFetches),
       });
       const places = { vmap: use(new Vmap(this.#machine)), windows: this.#windows };
-      const served = new ServedDomainMemory({ ...parts, ...places, domid: DOMID, wakeVcpus: () => this.#wakeAll() });
+      const served = new ServedDomainMemory({
+        ...parts,
+        ...places,
+        domid: GUEST_DOMID,
+        wakeVcpus: () => this.#wakeAll(),
+      });
       this.servers = use(new IoreqServers(served, this.#control.servers));
       for (let id = 0; id < models.length; id++) this.#createServer(id);
       this.#sockets.open({
@@ -301,7 +303,7 @@ export class Domain implements AsyncDisposable {
   #createVcpu(id: number): void {
     const vcpu = this.#resources.use(this.#vm.createVcpu(id)), record = this.#control.vcpu(id);
     const table = this.#cpuid.forVcpu(id, this.specification.vcpus, this.#tscDeadline);
-    if (this.specification.showsXen) table.setHypervisor(xenLeaves(id, DOMID, vcpu.tscKhz));
+    if (this.specification.showsXen) table.setHypervisor(xenLeaves(id, GUEST_DOMID, vcpu.tscKhz));
     vcpu.setCpuid(table);
     const { address, sizeBytes } = vcpu.runPage;
     record.create(vcpu.descriptor.number, address, sizeBytes);

@@ -6,7 +6,7 @@ import { REGS } from "../kvm/abi.ts";
 import { RunPage } from "../kvm/run_page.ts";
 import { SyncedRegisters } from "../kvm/synced_registers.ts";
 import { PAGE_SIZE } from "../memory/address.ts";
-import { LinearMemory, type PagingMode } from "../memory/linear_memory.ts";
+import { LinearMemory } from "../memory/linear_memory.ts";
 import { HYPERCALL_PAGE_MSR } from "../hypercall/abi/cpuid.ts";
 import { AFTER, Call, type CallerMemory } from "../hypercall/call.ts";
 import { hypercall } from "../hypercall/hypercall.ts";
@@ -30,7 +30,7 @@ const CR0_PE = 1, RFLAGS_VM = 1 << 17;
 const NO_CALL = 0xffff_ffff;
 
 /** A vCPU as a caller. */
-export class VcpuHypercalls implements PagingMode, CallerMemory {
+export class VcpuHypercalls implements CallerMemory {
   readonly call: Call;
   readonly #vcpu: Descriptor;
   readonly #run: RunPage;
@@ -48,7 +48,7 @@ export class VcpuHypercalls implements PagingMode, CallerMemory {
     this.#run = new RunPage(runPage);
     this.#registers = new SyncedRegisters(runPage);
     this.#linear = new LinearMemory(this.#domain.memory, this.#domain.banks);
-    this.#linear.use(this);
+    this.#linear.use(this.#registers);
     const areas = new XenAreas(this.#domain, record.id, this);
     this.#xen = new XenVcpu(this.#domain, record.id, this.#vcpu, this.#registers, areas);
     this.call = new Call(record.id, this);
@@ -126,7 +126,8 @@ export class VcpuHypercalls implements PagingMode, CallerMemory {
 
   /** Only a kernel may, in protected mode (Xen: hvm_hypercall). */
   #mayCall(): boolean {
-    return this.#registers.cpl === 0 && (this.cr0 & CR0_PE) !== 0 && (this.rflags & RFLAGS_VM) === 0;
+    const { cpl, cr0, rflags } = this.#registers;
+    return cpl === 0 && (cr0 & CR0_PE) !== 0 && (rflags & RFLAGS_VM) === 0;
   }
 
   read(low: number, high: number, target: Uint8Array, at: number, bytes: number): boolean {
@@ -135,29 +136,5 @@ export class VcpuHypercalls implements PagingMode, CallerMemory {
 
   write(low: number, high: number, source: Uint8Array, at: number, bytes: number): boolean {
     return this.#linear.write(low, high, source, at, bytes) === bytes;
-  }
-
-  get cr0(): number {
-    return this.#registers.control("cr0");
-  }
-
-  get cr3(): number {
-    return this.#registers.control("cr3");
-  }
-
-  get cr3High(): number {
-    return this.#registers.cr3High;
-  }
-
-  get cr4(): number {
-    return this.#registers.control("cr4");
-  }
-
-  get efer(): number {
-    return this.#registers.control("efer");
-  }
-
-  get rflags(): number {
-    return this.#registers.rflags;
   }
 }

@@ -4,7 +4,7 @@ import { clock } from "../linux/calls.ts";
 import { Descriptor } from "../linux/descriptor.ts";
 import { errnoName } from "../linux/errno.ts";
 import { LinuxError } from "../linux/linux_error.ts";
-import { forgetException, translate } from "../kvm/vcpu.ts";
+import { forgetException } from "../kvm/vcpu.ts";
 import { Vm } from "../kvm/vm.ts";
 import { gfnOf, PAGE_SIZE } from "../memory/address.ts";
 import { P2M_TYPE, p2mType } from "../memory/p2m.ts";
@@ -12,7 +12,7 @@ import { isGranted, type PhysicalMap } from "../memory/physical_map.ts";
 import { AREA, TRANSPORT } from "../memory/stage_area.ts";
 import type { ServerView } from "../ioreq/server_view.ts";
 import type { ControlBlock } from "./control_block.ts";
-import { codePosition, MAX_INSTRUCTION_BYTES } from "./linear_memory.ts";
+import { VcpuCode } from "./vcpu_code.ts";
 import type { VcpuRecord } from "./vcpu_record.ts";
 
 /** Answers after which a page is still not there, without any change of its window, until the domain is crashed. */
@@ -30,7 +30,9 @@ export class VcpuViolations {
   #since = 0;
   #retries = 0;
   // The last fetch that KVM could not make, and how often in a row it was that one.
-  #fetchRip = -1n;
+  readonly #code: VcpuCode;
+  #fetchLow = -1;
+  #fetchHigh = -1;
   #fetches = 0;
 
   /** @param runPage the vCPU's, for the data of accesses */
@@ -38,6 +40,7 @@ export class VcpuViolations {
     this.#map = control.physicalMap;
     this.#vm = new Vm(new Descriptor(control.vm, "VM"), 0);
     this.#bytes = new Uint8Array(runPage);
+    this.#code = new VcpuCode(control, record);
   }
 
   /**
@@ -106,19 +109,21 @@ export class VcpuViolations {
 
   /** The page of a window that the vCPU cannot fetch its instruction from, or -1: that was not why KVM gave it up. */
   fetchPage(): number {
-    const { vcpu } = this.record;
+    const code = this.#code;
     try {
-      const { linear } = codePosition(vcpu);
-      this.#fetches = linear === this.#fetchRip ? this.#fetches + 1 : 0;
-      this.#fetchRip = linear;
-      const pages = [linear, linear + BigInt(MAX_INSTRUCTION_BYTES - 1)].map((at) => translate(vcpu, at));
-      const inWindow = pages.filter((address) => address >= 0 && this.#isWindow(gfnOf(address))).map(gfnOf);
-      const missing = inWindow.find((gfn) => !this.#map.isMapped(gfn, false));
-      return missing ?? (this.#fetches < MOST_RETRIES ? inWindow[0] : undefined) ?? -1;
+      code.load();
     } catch (error) {
       if (error instanceof LinuxError) return -1;
       throw error;
     }
+    const { linearLow: low, linearHigh: high } = code;
+    this.#fetches = low === this.#fetchLow && high === this.#fetchHigh ? this.#fetches + 1 : 0;
+    this.#fetchLow = low;
+    this.#fetchHigh = high;
+    const first = this.#window(code.physical(0)), last = this.#window(code.physical(1));
+    if (first >= 0 && !this.#map.isMapped(first, false)) return first;
+    if (last >= 0 && !this.#map.isMapped(last, false)) return last;
+    return this.#fetches < MOST_RETRIES ? Math.max(first, last) : -1;
   }
 
   /** Whether a page can be fetched from; if it is mapped, from now on it can. */
@@ -148,9 +153,11 @@ export class VcpuViolations {
     forgetException(this.record.vcpu);
   }
 
-  #isWindow(gfn: number): boolean {
-    const entry = this.#map.p2m.lookup(gfn);
-    return isGranted(entry) || p2mType(entry) === P2M_TYPE.MMIO_DM;
+  /** The gfn of an address that lies in a window, or -1. */
+  #window(address: number): number {
+    if (address < 0) return -1;
+    const gfn = gfnOf(address), entry = this.#map.p2m.lookup(gfn);
+    return isGranted(entry) || p2mType(entry) === P2M_TYPE.MMIO_DM ? gfn : -1;
   }
 }
 

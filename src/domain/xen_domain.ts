@@ -237,18 +237,25 @@ export class XenDomain extends XenMemory implements XenCalls {
     const { state } = this;
     state.lock.hold(() => {
       if (state.callback === CALLBACK.GSI) this.#connectLine(state.callbackValue, false);
-      if (callback.kind === "none") state.setCallback(CALLBACK.NONE, 0);
-      else if (callback.kind === "vector") state.setCallback(CALLBACK.VECTOR, callback.vector);
-      else {state.setCallback(
-          CALLBACK.GSI,
-          callback.kind === "gsi" ? callback.gsi : pciGsi(callback.device, callback.pin),
-        );}
+      switch (callback.kind) {
+        case "none":
+          state.setCallback(CALLBACK.NONE, 0);
+          break;
+        case "vector":
+          state.setCallback(CALLBACK.VECTOR, callback.vector);
+          break;
+        case "gsi":
+          state.setCallback(CALLBACK.GSI, callback.gsi);
+          break;
+        case "intx":
+          state.setCallback(CALLBACK.GSI, pciGsi(callback.device, callback.pin));
+      }
       if (state.callback === CALLBACK.GSI) this.#connectLine(state.callbackValue, true);
     });
     for (let vcpu = 0; vcpu < this.vcpus; vcpu++) if (this.hasEvents(vcpu)) this.upcalls.upcall(vcpu);
   }
 
-  /** The Worker hears of the interrupt's end. */
+  /** The service hears of the interrupt's end. */
   #connectLine(gsi: number, on: boolean): void {
     this.vm.connectLine(gsi, this.state.lineDescriptor, this.state.endedLineDescriptor, on);
   }

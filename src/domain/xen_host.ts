@@ -9,7 +9,6 @@ import { grantTableMemory } from "../memory/grant_table.ts";
 import { createSpecialFrames, SPECIAL_FRAME } from "../memory/special_frames.ts";
 import type { PvConsoleOptions } from "../devices/pv_console.ts";
 import { SPECIAL_PAGES } from "../devices/platform_map.ts";
-import { BACK_END_DOMID } from "../events/back_end_ports.ts";
 import { HVM_PARAM } from "../hypercall/abi/hvm.ts";
 import { HYPERCALL_PAGE_MSR } from "../hypercall/abi/cpuid.ts";
 import { CAP, XEN_HVM_INTERCEPT_HCALL } from "../kvm/abi.ts";
@@ -19,8 +18,8 @@ import type { MemoryMapEntry } from "../hypercall/memory_op.ts";
 import type { ControlBlock } from "./control_block.ts";
 import type { ModelSpecification } from "./specification.ts";
 import { XenDomain } from "./xen_domain.ts";
-import { DOMID } from "./xen_memory.ts";
 import { SHUTDOWN_REQUESTS, type ShutdownRequest, type XenState, xenStateBytes } from "./xen_state.ts";
+import { GUEST_DOMID, HOST_DOMID } from "../memory/domid.ts";
 
 export type { ShutdownRequest } from "./xen_state.ts";
 
@@ -53,7 +52,7 @@ export class XenHost implements Disposable {
     using stack = new DisposableStack();
     const state = stack.use(Mapping.anonymous(xenStateBytes(control.vcpus), "the guest's Xen"));
     control.setXen(state.address);
-    const special = createSpecialFrames(machine, control.physicalMap.table, DOMID);
+    const special = createSpecialFrames(machine, control.physicalMap.table, GUEST_DOMID);
     const shared = special.firstMfn + SPECIAL_FRAME.SHARED_INFO;
     const xen = this.#state = control.xen;
     const store = special.firstMfn + SPECIAL_FRAME.STORE, console = special.firstMfn + SPECIAL_FRAME.CONSOLE;
@@ -67,12 +66,12 @@ export class XenHost implements Disposable {
     stack.use(writer);
     xen.setDescriptors(line.number, ended.number, doorbell, writer.number);
     crypto.getRandomValues(xen.handle);
-    xen.ports.initialise({ domid: DOMID, vcpus: control.vcpus, sharedInfo: shared });
+    xen.ports.initialise({ domid: GUEST_DOMID, vcpus: control.vcpus, sharedInfo: shared });
     this.#domain = new XenDomain(control, () => {});
     this.#domain.placeRing(gfnOf(SPECIAL_PAGES.xenstore), store);
     this.#domain.placeRing(gfnOf(SPECIAL_PAGES.console), console);
     for (const port of [STORE_PORT, CONSOLE_PORT]) {
-      if (this.#domain.channels.allocUnbound(BACK_END_DOMID) !== port) throw new RangeError(`port ${port} is taken`);
+      if (this.#domain.channels.allocUnbound(HOST_DOMID) !== port) throw new RangeError(`port ${port} is taken`);
     }
     xen.setParam(HVM_PARAM.STORE_PFN, gfnOf(SPECIAL_PAGES.xenstore), 0);
     xen.setParam(HVM_PARAM.STORE_EVTCHN, STORE_PORT, 0);

@@ -17,9 +17,7 @@ import { type GrantFrames, Grants } from "../hypercall/grants.ts";
 import type { MemoryDomain, MemoryMapEntry } from "../hypercall/memory_op.ts";
 import type { ControlBlock } from "./control_block.ts";
 import type { XenState } from "./xen_state.ts";
-
-/** Every domain's id here: there is one domain a process. */
-export const DOMID = 1;
+import { GUEST_DOMID } from "../memory/domid.ts";
 
 /** Pages that belong to the processor: its local APIC, and what stands beside it. */
 function isReserved(gfn: number): boolean {
@@ -29,7 +27,7 @@ function isReserved(gfn: number): boolean {
 
 /** The memory as one isolate's hypercalls see it. */
 export class XenMemory implements MemoryDomain, GrantDomain {
-  readonly domid = DOMID;
+  readonly domid = GUEST_DOMID;
   readonly state: XenState;
   readonly grantTable: GrantTable;
   readonly grants: Grants;

@@ -20,9 +20,9 @@ import { XenstoreError } from "../xenstore/xenstore_error.ts";
 import { ToolStack } from "../xenstore/tool_stack.ts";
 import { ControlBlock } from "./control_block.ts";
 import { XEN_SERVICE, XenDomain } from "./xen_domain.ts";
-import { DOMID } from "./xen_memory.ts";
 import { Retries } from "./retries.ts";
 import { CALLBACK, ORDER, SHUTDOWN_REQUESTS } from "./xen_state.ts";
+import { GUEST_DOMID } from "../memory/domid.ts";
 
 /** To the Worker, once. */
 export interface XenStart {
@@ -64,9 +64,9 @@ class XenService {
     this.#retries = new Retries(start.vcpus);
     this.#channels = new EventChannels(state.pending.words, state.pending.first, 1, state.doorbell);
     this.#storePort = state.paramLow(HVM_PARAM.STORE_EVTCHN);
-    this.#store.createDomain(DOMID);
+    this.#store.createDomain(GUEST_DOMID);
     writeDomainEntries(this.#tools, {
-      domid: DOMID,
+      domid: GUEST_DOMID,
       name: start.name,
       uuid: start.uuid,
       type: "pvh",
@@ -75,7 +75,7 @@ class XenService {
       store: { ringRef: state.paramLow(HVM_PARAM.STORE_PFN), port: this.#storePort },
       console: { ringRef: state.paramLow(HVM_PARAM.CONSOLE_PFN), port: state.paramLow(HVM_PARAM.CONSOLE_EVTCHN) },
     });
-    this.#connection = new XenstoreConnection(this.#store, DOMID, this.#deliver);
+    this.#connection = new XenstoreConnection(this.#store, GUEST_DOMID, this.#deliver);
     this.#ring = new XenstoreRing(this.#page(state.storeFrame), this.#connection);
     domain.channels.backEndPorts.attach(this.#storePort, XEN_SERVICE, 0);
   }
@@ -173,7 +173,7 @@ class XenService {
     const reason = SHUTDOWN_REQUESTS[this.#control.xen.takeRequest() - 1];
     if (reason === undefined) return;
     try {
-      requestShutdown(this.#tools, DOMID, reason);
+      requestShutdown(this.#tools, GUEST_DOMID, reason);
     } catch (error) {
       if (!(error instanceof XenstoreError)) throw error; // the guest has removed its nodes: it is not to be asked
     }

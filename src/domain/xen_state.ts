@@ -41,6 +41,7 @@ export class XenState extends XenVcpuStates {
   readonly #doubles: Float64Array;
   readonly #memory: ArrayBuffer;
   readonly ports: PortTable;
+  #doorbell: Doorbell | undefined;
   /** For parameters, callbacks, first states, timers and watchdogs. */
   readonly lock: Lock;
 
@@ -92,10 +93,10 @@ export class XenState extends XenVcpuStates {
     return this.#words[ENDED_LINE];
   }
 
-  setDescriptors(line: number, endedLine: number, worker: number, console: number): void {
+  setDescriptors(line: number, endedLine: number, service: number, console: number): void {
     this.#words[ENDED_LINE] = endedLine;
     this.#words[LINE] = line;
-    this.#words[SERVICE] = worker;
+    this.#words[SERVICE] = service;
     this.#words[CONSOLE] = console;
   }
 
@@ -196,9 +197,9 @@ export class XenState extends XenVcpuStates {
     this.#doubles[WATCHDOG_DEADLINES / 8 + watchdog] = at;
   }
 
-  /** The doorbell of that Worker. */
+  /** The doorbell of the service. */
   get doorbell(): Doorbell {
-    return new Doorbell(this.#words, ASLEEP, this.serviceDescriptor);
+    return this.#doorbell ??= new Doorbell(this.#words, ASLEEP, this.serviceDescriptor);
   }
 
   /** The domain's UUID, 16 bytes. */
@@ -206,7 +207,7 @@ export class XenState extends XenVcpuStates {
     return new Uint8Array(this.#memory, HANDLE, 16);
   }
 
-  /** Where that Worker's pending event channels are. */
+  /** Where the service's pending event channels are. */
   get pending(): { readonly words: Int32Array; readonly first: number } {
     return { words: this.#words, first: PENDING };
   }
@@ -220,7 +221,7 @@ export class XenState extends XenVcpuStates {
     Atomics.store(this.#words, REQUEST, request);
   }
 
-  /** Whether that Worker is to end. */
+  /** Whether the service is to end. */
   get released(): boolean {
     return Atomics.load(this.#words, RELEASED) !== 0;
   }

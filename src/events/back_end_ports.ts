@@ -4,14 +4,12 @@ import { EINVAL } from "../linux/errno.ts";
 import type { EventChannels } from "./event_channels.ts";
 import type { EventDelivery } from "./event_delivery.ts";
 import { PORT, type PortTable, stateIn, vcpuIn } from "./port_table.ts";
+import { HOST_DOMID } from "../memory/domid.ts";
 
 /** Where back ends take their events, by the numbers that they attached with. */
 export interface BackEnds {
   get(backEnd: number): EventChannels | undefined;
 }
-
-/** Domain id of all back ends. */
-export const BACK_END_DOMID = 0;
 
 /** The ends as one isolate sees them. Results are 0 or -errno. */
 export class BackEndPorts {
@@ -30,9 +28,9 @@ export class BackEndPorts {
   attach(port: number, backEnd: number, ownPort: number): number {
     const { table } = this;
     const result = table.lock.hold(() => {
-      if (!table.isOffered(port, BACK_END_DOMID)) return -EINVAL;
+      if (!table.isOffered(port, HOST_DOMID)) return -EINVAL;
       table.seize(port);
-      table.setRemote(port, BACK_END_DOMID, ownPort, backEnd);
+      table.setRemote(port, HOST_DOMID, ownPort, backEnd);
       table.bind(port, PORT.INTERDOMAIN, table.vcpu(port));
       return 0;
     });
@@ -48,7 +46,7 @@ export class BackEndPorts {
         return -EINVAL;
       }
       table.seize(port);
-      table.offer(port, BACK_END_DOMID);
+      table.offer(port, HOST_DOMID);
       return 0;
     });
   }

@@ -1,16 +1,16 @@
 /** What a domain's vCPUs have of its event channels: part of the port table's shared memory. */
 
-/** KVM's vCPU ids end at 4095. */
-export const MAX_EVENT_VCPUS = 4096;
+import { MAX_VCPU_IDS } from "../kvm/abi.ts";
+
 /** Virtual interrupts that a vCPU has a place for. */
 export const MAX_VIRQS = 24;
 
 /** Words: how many vCPUs wait for ports, a vcpu_info for vCPUs that have none, a bit for each vCPU that waits. */
-const POLLERS = 0, NO_INFO = 16, POLL_MASK = 32, TABLE = POLL_MASK + MAX_EVENT_VCPUS / 32;
+const POLLERS = 0, NO_INFO = 16, POLL_MASK = 32, TABLE = POLL_MASK + MAX_VCPU_IDS / 32;
 /** Words of a vCPU: the ports of its virtual interrupts, then these. */
 const POLLED = MAX_VIRQS, INFO_FRAME = 25, INFO_OFFSET = 26, VCPU_WORDS = 32;
 
-export const EVENT_VCPUS_WORDS = TABLE + MAX_EVENT_VCPUS * VCPU_WORDS;
+export const EVENT_VCPUS_WORDS = TABLE + MAX_VCPU_IDS * VCPU_WORDS;
 
 /** The vCPUs as one isolate sees them. */
 export class EventVcpus {

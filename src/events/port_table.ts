@@ -14,7 +14,8 @@ import { pause } from "../linux/calls.ts";
 import { ENOSPC } from "../linux/errno.ts";
 import { Lock } from "../linux/lock.ts";
 import { viewAt } from "../linux/mapping.ts";
-import { EVENT_VCPUS_WORDS, EventVcpus, MAX_EVENT_VCPUS } from "./event_vcpus.ts";
+import { MAX_VCPU_IDS } from "../kvm/abi.ts";
+import { EVENT_VCPUS_WORDS, EventVcpus } from "./event_vcpus.ts";
 
 /** What a port is (Xen: ECS_*). */
 export const PORT = { FREE: 0, RESERVED: 1, UNBOUND: 2, INTERDOMAIN: 3, PIRQ: 4, VIRQ: 5, IPI: 6 } as const;
@@ -36,7 +37,7 @@ const HEADER_WORDS = 32;
 const REMOTE_DOMID = 1, REMOTE_PORT = 2, BACK_END = 3, LINE = 4, VIRQ_VCPU = 5, PORT_WORDS = 16;
 
 /** The first word of a port, from its lowest bit: state, the vCPU that is notified, whether it is seized, who holds it. */
-const STATE_MASK = 7, VCPU_SHIFT = 3, VCPU_MASK = MAX_EVENT_VCPUS - 1, SEIZED = 1 << 15, HOLDER = 1 << 16;
+const STATE_MASK = 7, VCPU_SHIFT = 3, VCPU_MASK = MAX_VCPU_IDS - 1, SEIZED = 1 << 15, HOLDER = 1 << 16;
 const HOLDER_SHIFT = 16, BINDING_MASK = HOLDER - 1;
 
 const PORTS = HEADER_WORDS, OF_VCPUS = PORTS + MAX_PORTS * PORT_WORDS;
@@ -75,8 +76,8 @@ export class PortTable {
    * @throws {RangeError} more vCPUs than there is room for
    */
   initialise(domain: { readonly domid: number; readonly vcpus: number; readonly sharedInfo: number }): void {
-    if (!(domain.vcpus > 0 && domain.vcpus <= MAX_EVENT_VCPUS)) {
-      throw new RangeError(`${domain.vcpus} vCPUs, not 1 to ${MAX_EVENT_VCPUS}`);
+    if (!(domain.vcpus > 0 && domain.vcpus <= MAX_VCPU_IDS)) {
+      throw new RangeError(`${domain.vcpus} vCPUs, not 1 to ${MAX_VCPU_IDS}`);
     }
     this.#words[DOMID] = domain.domid;
     this.#words[VCPUS] = domain.vcpus;

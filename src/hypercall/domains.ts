@@ -5,8 +5,7 @@
 
 import { EPERM, ESRCH } from "../linux/errno.ts";
 import { DOMID_SELF } from "./abi/xen.ts";
-
-const CONTROL_DOMID = 0;
+import { HOST_DOMID } from "../memory/domid.ts";
 
 /** Who makes a hypercall. */
 export interface Caller {
@@ -21,5 +20,5 @@ export function ownDomain(caller: Caller, domid: number): number {
 
 /** The domain of a call that takes privilege over it, even if it is one's own; DOMID_SELF is none. @returns -errno */
 export function privilegedOver(caller: Caller, domid: number): number {
-  return domid === CONTROL_DOMID || domid === caller.domid ? -EPERM : -ESRCH;
+  return domid === HOST_DOMID || domid === caller.domid ? -EPERM : -ESRCH;
 }

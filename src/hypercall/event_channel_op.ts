@@ -1,10 +1,10 @@
 /** event_channel_op: a guest's event channels (xen/common/event_channel.c, event_fifo.c), as a domU may use them. */
 
-import { BACK_END_DOMID } from "../events/back_end_ports.ts";
 import type { GuestChannels, PortStatus } from "../events/guest_channels.ts";
 import { PORT } from "../events/port_table.ts";
 import { EFAULT, EINVAL, ENOENT, ENOSYS, ESRCH } from "../linux/errno.ts";
 import { PAGE_SIZE } from "../memory/address.ts";
+import { HOST_DOMID } from "../memory/domid.ts";
 import {
   EVTCHN_ALLOC_UNBOUND,
   EVTCHN_BIND_INTERDOMAIN,
@@ -44,41 +44,47 @@ export const EVTCHNOP_RESET_CONT = 14;
 /** Filled in and read within one call. */
 const portStatus: PortStatus = { state: 0, vcpu: 0, remoteDomid: 0, remotePort: 0, line: 0 };
 
+/** A subop: how long its structure is, which has been fetched when it is carried out. */
+interface Subop {
+  readonly bytes: number;
+  readonly carryOut: (domain: EventChannelDomain, call: Call) => number;
+}
+
+const SUBOPS: Partial<Record<number, Subop>> = {
+  [EVTCHNOP.send]: { bytes: EVTCHN_SEND.bytes, carryOut: send },
+  [EVTCHNOP.unmask]: { bytes: EVTCHN_UNMASK.bytes, carryOut: unmask },
+  [EVTCHNOP.close]: { bytes: EVTCHN_CLOSE.bytes, carryOut: close },
+  [EVTCHNOP.alloc_unbound]: { bytes: EVTCHN_ALLOC_UNBOUND.bytes, carryOut: allocUnbound },
+  [EVTCHNOP.bind_interdomain]: { bytes: EVTCHN_BIND_INTERDOMAIN.bytes, carryOut: bindInterdomain },
+  [EVTCHNOP.bind_virq]: { bytes: EVTCHN_BIND_VIRQ.bytes, carryOut: bindVirq },
+  [EVTCHNOP.bind_ipi]: { bytes: EVTCHN_BIND_IPI.bytes, carryOut: bindIpi },
+  [EVTCHNOP.bind_pirq]: { bytes: EVTCHN_BIND_PIRQ.bytes, carryOut: bindPirq },
+  [EVTCHNOP.bind_vcpu]: { bytes: EVTCHN_BIND_VCPU.bytes, carryOut: bindVcpu },
+  [EVTCHNOP.status]: { bytes: EVTCHN_STATUS.bytes, carryOut: status },
+  [EVTCHNOP.reset]: { bytes: EVTCHN_RESET.bytes, carryOut: reset },
+  [EVTCHNOP_RESET_CONT]: { bytes: EVTCHN_RESET.bytes, carryOut: reset },
+  [EVTCHNOP.init_control]: { bytes: EVTCHN_INIT_CONTROL.bytes, carryOut: initControl },
+  [EVTCHNOP.expand_array]: { bytes: EVTCHN_EXPAND_ARRAY.bytes, carryOut: () => -ENOSYS }, // there are no FIFO events
+  [EVTCHNOP.set_priority]: { bytes: EVTCHN_SET_PRIORITY.bytes, carryOut: setPriority },
+};
+
 /** Carries out a call whose first argument is the subop, and whose second is its structure. @returns 0 or -errno */
 export function eventChannelOp(domain: EventChannelDomain, call: Call): number {
-  switch (call.low[0]) {
-    case EVTCHNOP.send:
-      return call.fetch(1, EVTCHN_SEND.bytes) ? domain.channels.send(field(call, EVTCHN_SEND.port)) : -EFAULT;
-    case EVTCHNOP.unmask:
-      return call.fetch(1, EVTCHN_UNMASK.bytes) ? domain.channels.unmask(field(call, EVTCHN_UNMASK.port)) : -EFAULT;
-    case EVTCHNOP.close:
-      return call.fetch(1, EVTCHN_CLOSE.bytes) ? domain.channels.close(field(call, EVTCHN_CLOSE.port)) : -EFAULT;
-    case EVTCHNOP.alloc_unbound:
-      return call.fetch(1, EVTCHN_ALLOC_UNBOUND.bytes) ? allocUnbound(domain, call) : -EFAULT;
-    case EVTCHNOP.bind_interdomain:
-      return call.fetch(1, EVTCHN_BIND_INTERDOMAIN.bytes) ? bindInterdomain(domain, call) : -EFAULT;
-    case EVTCHNOP.bind_virq:
-      return call.fetch(1, EVTCHN_BIND_VIRQ.bytes) ? bindVirq(domain, call) : -EFAULT;
-    case EVTCHNOP.bind_ipi:
-      return call.fetch(1, EVTCHN_BIND_IPI.bytes) ? bindIpi(domain, call) : -EFAULT;
-    case EVTCHNOP.bind_pirq:
-      return call.fetch(1, EVTCHN_BIND_PIRQ.bytes) ? bindPirq(domain, call) : -EFAULT;
-    case EVTCHNOP.bind_vcpu:
-      return call.fetch(1, EVTCHN_BIND_VCPU.bytes) ? bindVcpu(domain, call) : -EFAULT;
-    case EVTCHNOP.status:
-      return call.fetch(1, EVTCHN_STATUS.bytes) ? status(domain, call) : -EFAULT;
-    case EVTCHNOP.reset:
-    case EVTCHNOP_RESET_CONT:
-      return call.fetch(1, EVTCHN_RESET.bytes) ? reset(domain, call) : -EFAULT;
-    case EVTCHNOP.init_control:
-      return call.fetch(1, EVTCHN_INIT_CONTROL.bytes) ? initControl(domain, call) : -EFAULT;
-    case EVTCHNOP.expand_array: // of a domain that has no FIFO events
-      return call.fetch(1, EVTCHN_EXPAND_ARRAY.bytes) ? -ENOSYS : -EFAULT;
-    case EVTCHNOP.set_priority:
-      return call.fetch(1, EVTCHN_SET_PRIORITY.bytes) ? setPriority(domain, call) : -EFAULT;
-    default:
-      return -ENOSYS;
-  }
+  const subop = SUBOPS[call.low[0]];
+  if (subop === undefined) return -ENOSYS;
+  return call.fetch(1, subop.bytes) ? subop.carryOut(domain, call) : -EFAULT;
+}
+
+function send({ channels }: EventChannelDomain, call: Call): number {
+  return channels.send(field(call, EVTCHN_SEND.port));
+}
+
+function unmask({ channels }: EventChannelDomain, call: Call): number {
+  return channels.unmask(field(call, EVTCHN_UNMASK.port));
+}
+
+function close({ channels }: EventChannelDomain, call: Call): number {
+  return channels.close(field(call, EVTCHN_CLOSE.port));
 }
 
 function allocUnbound({ channels }: EventChannelDomain, call: Call): number {
@@ -91,7 +97,7 @@ function allocUnbound({ channels }: EventChannelDomain, call: Call): number {
 function bindInterdomain({ channels }: EventChannelDomain, call: Call): number {
   const { domid } = channels.table;
   const remote = resolve(domid, call.scratch.getUint16(EVTCHN_BIND_INTERDOMAIN.remote_dom, true));
-  if (remote !== domid && remote !== BACK_END_DOMID) return -ESRCH;
+  if (remote !== domid && remote !== HOST_DOMID) return -ESRCH;
   const port = channels.bindInterdomain(remote, field(call, EVTCHN_BIND_INTERDOMAIN.remote_port));
   return bound(call, port, EVTCHN_BIND_INTERDOMAIN.local_port, EVTCHN_BIND_INTERDOMAIN.bytes);
 }

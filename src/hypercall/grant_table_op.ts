@@ -21,13 +21,12 @@ import {
 } from "./abi/grant_table.ts";
 import type { Call } from "./call.ts";
 import { type Caller, ownDomain } from "./domains.ts";
-import { copyOne, mapOne, unmapOne } from "./grant_use.ts";
+import { copyOne, mapOne, storeStatus, unmapOne } from "./grant_use.ts";
 import type { GrantDomain } from "./grants.ts";
 import { setUnsigned64, unsigned64 } from "./layout.ts";
+import { PAGE_SIZE } from "../memory/address.ts";
 
 export type { GrantDomain } from "./grants.ts";
-
-const PAGE_BYTES = 4096;
 
 /** @returns 0, or -errno; requests of a list have a status each */
 export function grantTableOp(domain: GrantDomain, call: Call): number {
@@ -85,17 +84,42 @@ function statusOfDomain(domain: Caller, domid: number): number {
 }
 
 function setupTable(domain: GrantDomain, call: Call, count: number): number {
-  const layout = GNTTAB_SETUP_TABLE[call.bits], { scratch } = call, { grantTable } = domain;
+  const layout = GNTTAB_SETUP_TABLE[call.bits], { grantTable } = domain;
   if (count !== 1) return count === 0 && call.bits === 32 ? 0 : -EINVAL;
   if (!call.fetch(1, layout.bytes)) return -EFAULT;
-  const frames = scratch.getUint32(layout.nr_frames, true);
-  const low = call.longLow(layout.frame_list), high = call.longHigh(layout.frame_list);
-  let status = statusOfDomain(domain, scratch.getUint16(layout.dom, true));
+  const frames = call.scratch.getUint32(layout.nr_frames, true);
+  let status = statusOfDomain(domain, call.scratch.getUint16(layout.dom, true));
   if (status === GNTST.okay && !grantTable.lock.hold(() => grantTable.grow(frames))) status = GNTST.general_error;
+  return storeFrames(domain, call, layout, status, false);
+}
+
+/** Not for HVM guests in Xen. */
+function getStatusFrames(domain: GrantDomain, call: Call, count: number): number {
+  const layout = GNTTAB_GET_STATUS_FRAMES[call.bits], { grantTable } = domain;
+  if (count !== 1) return -EINVAL;
+  if (!call.fetch(1, layout.bytes)) return -EFAULT;
+  const frames = call.scratch.getUint32(layout.nr_frames, true);
+  let status = statusOfDomain(domain, call.scratch.getUint16(layout.dom, true));
+  if (status === GNTST.okay && frames > grantTable.statusFrames) status = GNTST.general_error;
+  return storeFrames(domain, call, layout, status, true);
+}
+
+/** Where a structure has the guest's list of gfns, and what a long is in it. */
+interface FrameList {
+  readonly nr_frames: number;
+  readonly status: number;
+  readonly frame_list: number;
+  readonly long: number;
+}
+
+/** Tells the guest where its frames are, if all was well so far, and how it went. */
+function storeFrames(domain: GrantDomain, call: Call, layout: FrameList, status: number, isStatus: boolean): number {
+  const frames = call.scratch.getUint32(layout.nr_frames, true), bytes = isStatus ? 8 : layout.long;
+  const low = call.longLow(layout.frame_list), high = call.longHigh(layout.frame_list);
   for (let index = 0; status === GNTST.okay && index < frames; index++) {
-    setGfn(call, grantTable.gfnOf(index, false));
+    setGfn(call, domain.grantTable.gfnOf(index, isStatus));
     // A 32-bit caller is not told.
-    if (!call.storeAt(low, high, layout.long, index * layout.long) && call.bits === 64) status = GNTST.bad_virt_addr;
+    if (!call.storeAt(low, high, bytes, index * bytes) && call.bits === 64) status = GNTST.bad_virt_addr;
   }
   return storeStatus(call, layout.status, 0, status);
 }
@@ -105,11 +129,6 @@ function setGfn(call: Call, gfn: number): void {
   if (gfn >= 0) return setUnsigned64(call.scratch, 0, gfn);
   call.scratch.setInt32(0, -1, true);
   call.scratch.setInt32(4, -1, true);
-}
-
-function storeStatus(call: Call, at: number, offset: number, status: number): number {
-  call.scratch.setInt16(0, status, true);
-  return call.store(1, 2, offset + at) ? 0 : -EFAULT;
 }
 
 function querySize(domain: GrantDomain, call: Call, count: number): number {
@@ -123,22 +142,6 @@ function querySize(domain: GrantDomain, call: Call, count: number): number {
     scratch.setUint32(layout.max_nr_frames, MAX_GRANT_FRAMES, true);
   }
   return call.store(1, layout.bytes) ? 0 : -EFAULT;
-}
-
-/** Not for HVM guests in Xen. */
-function getStatusFrames(domain: GrantDomain, call: Call, count: number): number {
-  const layout = GNTTAB_GET_STATUS_FRAMES[call.bits], { scratch } = call, { grantTable } = domain;
-  if (count !== 1) return -EINVAL;
-  if (!call.fetch(1, layout.bytes)) return -EFAULT;
-  const frames = scratch.getUint32(layout.nr_frames, true);
-  const low = call.longLow(layout.frame_list), high = call.longHigh(layout.frame_list);
-  let status = statusOfDomain(domain, scratch.getUint16(layout.dom, true));
-  if (status === GNTST.okay && frames > grantTable.statusFrames) status = GNTST.general_error;
-  for (let index = 0; status === GNTST.okay && index < frames; index++) {
-    setGfn(call, grantTable.gfnOf(index, true));
-    if (!call.storeAt(low, high, 8, index * 8) && call.bits === 64) status = GNTST.bad_virt_addr;
-  }
-  return storeStatus(call, layout.status, 0, status);
 }
 
 function getVersion(domain: GrantDomain, call: Call): number {
@@ -239,9 +242,9 @@ function flushOne(domain: GrantDomain, call: Call, index: number): number {
   if (!call.fetch(1, layout.bytes, index * layout.bytes)) return -EFAULT;
   const offset = scratch.getUint16(layout.offset, true), length = scratch.getUint16(layout.length, true);
   const op = scratch.getUint32(layout.op, true);
-  if (offset >= PAGE_BYTES || offset + length > PAGE_BYTES) return -EINVAL;
+  if (offset >= PAGE_SIZE || offset + length > PAGE_SIZE) return -EINVAL;
   if ((op & ~(GNTTAB_CACHE.INVAL | GNTTAB_CACHE.CLEAN)) !== 0) return -EINVAL;
   if (length === 0 || op === 0) return 0;
-  const mfn = Math.floor(unsigned64(scratch, layout["a.dev_bus_addr"]) / PAGE_BYTES);
+  const mfn = Math.floor(unsigned64(scratch, layout["a.dev_bus_addr"]) / PAGE_SIZE);
   return domain.grantFrames.owns(mfn) ? 0 : -EINVAL;
 }

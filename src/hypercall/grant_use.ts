@@ -14,8 +14,13 @@ import type { Call } from "./call.ts";
 import { ownDomain, privilegedOver } from "./domains.ts";
 import type { GrantDomain } from "./grants.ts";
 import { setUnsigned64, unsigned64 } from "./layout.ts";
+import { PAGE_SIZE } from "../memory/address.ts";
 
-const PAGE_BYTES = 4096;
+/** The end of a request: its status, and nothing else of it. @param at of the status @returns 0 or -EFAULT */
+export function storeStatus(call: Call, at: number, offset: number, status: number): number {
+  call.scratch.setInt16(0, status, true);
+  return call.store(1, 2, offset + at) ? 0 : -EFAULT;
+}
 
 /** map_grant_ref. */
 export function mapOne(domain: GrantDomain, call: Call, index: number): number {
@@ -37,7 +42,7 @@ function map(domain: GrantDomain, { scratch }: Call): number {
   if (dom !== domain.domid) return statusOfOther(domain, dom);
   const handle = grantTable.newHandle(), readOnly = (flags & GNTMAP.readonly) !== 0;
   if (handle < 0) return GNTST.no_device_space;
-  const gfn = Math.floor(unsigned64(scratch, layout.host_addr) / PAGE_BYTES);
+  const gfn = Math.floor(unsigned64(scratch, layout.host_addr) / PAGE_SIZE);
   const isPlain = (flags & ~GNTMAP.readonly) === GNTMAP.host_map;
   let status = grants.acquire(ref, domain.domid, readOnly, true);
   if (status === GNTST.okay && !(isPlain && grantFrames.mapGrant(gfn, grantTable.mfn(ref), readOnly) === 0)) {
@@ -50,7 +55,7 @@ function map(domain: GrantDomain, { scratch }: Call): number {
   }
   grantTable.setMapping(handle, flags & (GNTMAP.host_map | GNTMAP.readonly), ref);
   scratch.setUint32(layout.handle, handle, true);
-  setUnsigned64(scratch, layout.dev_bus_addr, grantTable.mfn(ref) * PAGE_BYTES);
+  setUnsigned64(scratch, layout.dev_bus_addr, grantTable.mfn(ref) * PAGE_SIZE);
   return GNTST.okay;
 }
 
@@ -63,8 +68,7 @@ function statusOfOther(domain: GrantDomain, domid: number): number {
 export function unmapOne(domain: GrantDomain, call: Call, index: number): number {
   const layout = GNTTAB_UNMAP_GRANT_REF, offset = index * layout.bytes;
   if (!call.fetch(1, layout.bytes, offset)) return -EFAULT;
-  call.scratch.setInt16(0, unmap(domain, call.scratch), true);
-  return call.store(1, 2, offset + layout.status) ? 0 : -EFAULT;
+  return storeStatus(call, layout.status, offset, unmap(domain, call.scratch));
 }
 
 function unmap({ grantTable, grants, grantFrames }: GrantDomain, request: DataView): number {
@@ -73,9 +77,9 @@ function unmap({ grantTable, grants, grantFrames }: GrantDomain, request: DataVi
   if (flags === 0) return GNTST.bad_handle;
   const ref = grantTable.mappingRef(handle), mfn = grantTable.mfn(ref);
   const bus = unsigned64(request, layout.dev_bus_addr), host = unsigned64(request, layout.host_addr);
-  if (bus !== 0 && bus !== mfn * PAGE_BYTES) return GNTST.general_error;
+  if (bus !== 0 && bus !== mfn * PAGE_SIZE) return GNTST.general_error;
   if (host === 0) return GNTST.okay; // nothing of it is unmapped
-  if (grantFrames.unmapGrant(Math.floor(host / PAGE_BYTES), mfn) !== 0) return GNTST.general_error;
+  if (grantFrames.unmapGrant(Math.floor(host / PAGE_SIZE), mfn) !== 0) return GNTST.general_error;
   grants.release(ref, (flags & GNTMAP.readonly) !== 0);
   grantTable.putHandle(handle);
   return GNTST.okay;
@@ -85,8 +89,7 @@ function unmap({ grantTable, grants, grantFrames }: GrantDomain, request: DataVi
 export function copyOne(domain: GrantDomain, call: Call, index: number): number {
   const layout = GNTTAB_COPY[call.bits], offset = index * layout.bytes;
   if (!call.fetch(1, layout.bytes, offset)) return -EFAULT;
-  call.scratch.setInt16(0, copy(domain, call), true);
-  return call.store(1, 2, offset + layout.status) ? 0 : -EFAULT;
+  return storeStatus(call, layout.status, offset, copy(domain, call));
 }
 
 function copy(domain: GrantDomain, call: Call): number {
@@ -109,9 +112,9 @@ function copy(domain: GrantDomain, call: Call): number {
   function copyBetween(): number {
     const bytes = scratch.getUint16(layout.len, true), { grantTable, grantFrames } = domain;
     const at = scratch.getUint16(layout["source.offset"], true), toAt = scratch.getUint16(layout["dest.offset"], true);
-    if (at + bytes > PAGE_BYTES || toAt + bytes > PAGE_BYTES) return GNTST.bad_copy_arg;
+    if (at + bytes > PAGE_SIZE || toAt + bytes > PAGE_SIZE) return GNTST.bad_copy_arg;
     const isInside = (isRef: boolean, ref: number, offset: number) => {
-      const start = isRef ? grantTable.start(ref) : 0, length = isRef ? grantTable.length(ref) : PAGE_BYTES;
+      const start = isRef ? grantTable.start(ref) : 0, length = isRef ? grantTable.length(ref) : PAGE_SIZE;
       return offset >= start && offset + bytes <= start + length;
     };
     if (!isInside(fromRef, sourceRef, at) || !isInside(toRef, targetRef, toAt)) return GNTST.general_error;

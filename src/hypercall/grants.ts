@@ -4,6 +4,7 @@ import type { GrantTable } from "../memory/grant_table.ts";
 import { PIN_FULL, PIN_READ, PIN_WRITE, PIN_WRITE_MASK } from "../memory/grant_table.ts";
 import type { Caller } from "./domains.ts";
 import { GNTST, GRANT_ENTRY_V1, GRANT_ENTRY_V2, GTF } from "./abi/grant_table.ts";
+import { PAGE_SIZE } from "../memory/address.ts";
 
 /** Frames of the domain as grants need them (src/memory/placed_frames.ts). */
 export interface GrantFrames {
@@ -34,8 +35,6 @@ export interface GrantDomain extends Caller {
 
 /** How often an entry is read again that changes while we mark it: a guest must not keep us here. */
 const ATTEMPTS = 5;
-
-const PAGE_BYTES = 4096;
 
 /** The grants of one table. The grant lock is held. */
 export class Grants {
@@ -87,7 +86,7 @@ export class Grants {
     if (!isV1 && (flags & GTF.type_mask) === GTF.transitive) return GNTST.general_error;
     const frame = at + (isV1 ? GRANT_ENTRY_V1.frame : GRANT_ENTRY_V2["full_page.frame"]) / 4;
     const low = Atomics.load(words, frame) >>> 0, high = isV1 ? 0 : Atomics.load(words, frame + 1) >>> 0;
-    const part = isSubPage ? Atomics.load(words, at + GRANT_ENTRY_V2["sub_page.page_off"] / 4) : PAGE_BYTES << 16;
+    const part = isSubPage ? Atomics.load(words, at + GRANT_ENTRY_V2["sub_page.page_off"] / 4) : PAGE_SIZE << 16;
     const mfn = frames.getFrame(low + high * 2 ** 32, !readOnly);
     if (mfn < 0) return GNTST.bad_page;
     table.activate(ref, domid, mfn, part & 0xffff, part >>> 16, isSubPage);

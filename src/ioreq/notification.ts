@@ -3,6 +3,7 @@
  * It is memory of its own, so that it can be handed to another process; docs/device-model-protocol.md gives its layout.
  */
 
+import { MAX_VCPU_IDS } from "../kvm/abi.ts";
 import { viewAt } from "../linux/mapping.ts";
 import { PAGE_SIZE, roundUp } from "../memory/address.ts";
 import { Doorbell } from "../events/doorbell.ts";
@@ -15,8 +16,8 @@ import { IoreqSlots } from "./slots.ts";
 /** Words: the device model is to leave; it sleeps; the pager does; the device model's pending event channels. */
 const RELEASED = 0, ASLEEP = 1, PAGER_ASLEEP = 2, PENDING = 16;
 
-/** KVM's vCPU ids end at 4095. */
-export const MAX_VCPU_ID = 4095;
+/** The highest of KVM's vCPU ids. */
+export const MAX_VCPU_ID = MAX_VCPU_IDS - 1;
 
 /** Device state of one server's model (see DeviceModelHost.state). */
 export const DEVICE_STATE_BYTES = 64 << 10;

@@ -134,6 +134,9 @@ export const EXIT = {
   MEMORY_FAULT: 39,
 } as const;
 
+/** vCPU ids end below it (x86: KVM_MAX_VCPU_IDS, at most; the host's own limit is KVM_CAP_MAX_VCPU_ID's). */
+export const MAX_VCPU_IDS = 4096;
+
 /** One more than the highest exit reason that is counted by itself. */
 export const EXIT_REASONS = 64;
 

@@ -46,18 +46,6 @@ export class SpecialRegisters {
     this.#view.setBigUint64(SREGS[name], value, true);
   }
 
-  /** The base address of a segment. */
-  base(name: "cs" | "ds" | "es" | "fs" | "gs" | "ss"): bigint {
-    return this.#view.getBigUint64(SREGS[name] + SEGMENT.base, true);
-  }
-
-  /** How the processor reads the code at rip: 16, 32 or 64 bits (from CS and EFER.LMA). */
-  get codeBits(): 16 | 32 | 64 {
-    const longMode = (this.get("efer") & 0x400n) !== 0n;
-    if (longMode && this.#view.getUint8(SREGS.cs + SEGMENT.l) !== 0) return 64;
-    return this.#view.getUint8(SREGS.cs + SEGMENT.db) !== 0 ? 32 : 16;
-  }
-
   setSegment(name: "cs" | "ds" | "es" | "fs" | "gs" | "ss" | "tr" | "ldt", segment: Segment): void {
     const at = SREGS[name];
     this.#view.setBigUint64(at + SEGMENT.base, BigInt(segment.base), true);

@@ -21,10 +21,15 @@ export class SyncedRegisters {
   /** At an exit: has them there now, and at every exit from now on. @param vcpu whose they are @throws {LinuxError} */
   request(vcpu: Descriptor): void {
     if (this.#words[RUN_PAGE.kvm_valid_regs / 4] !== 0) return;
+    this.load(vcpu);
+    this.#words[RUN_PAGE.kvm_valid_regs / 4] = SYNC_REGS | SYNC_SREGS;
+  }
+
+  /** At an exit: has them there now, as KVM has them. @param vcpu whose they are @throws {LinuxError} */
+  load(vcpu: Descriptor): void {
     const [regs, sregs] = [RUN_PAGE["s.regs.regs"], RUN_PAGE["s.regs.sregs"]];
     vcpu.ioctl(KVM.GET_REGS, "KVM_GET_REGS", this.#bytes.subarray(regs, regs + SIZE.kvm_regs));
     vcpu.ioctl(KVM.GET_SREGS, "KVM_GET_SREGS", this.#bytes.subarray(sregs, sregs + SIZE.kvm_sregs));
-    this.#words[RUN_PAGE.kvm_valid_regs / 4] = SYNC_REGS | SYNC_SREGS;
   }
 
   /** The low half of a general register. @param offset one of REGS */
@@ -55,13 +60,25 @@ export class SyncedRegisters {
     vcpu.ioctl(KVM.SET_REGS, "KVM_SET_REGS", this.#bytes.subarray(regs, regs + SIZE.kvm_regs));
   }
 
-  /** The low half of a control register, or of EFER. */
-  control(name: "cr0" | "cr3" | "cr4" | "efer"): number {
-    return this.#words[SPECIAL + SREGS[name] / 4];
+  // Low halves of control registers and EFER, which decide how addresses are translated.
+  get cr0(): number {
+    return this.#words[SPECIAL + SREGS.cr0 / 4];
+  }
+
+  get cr3(): number {
+    return this.#words[SPECIAL + SREGS.cr3 / 4];
   }
 
   get cr3High(): number {
     return this.#words[SPECIAL + SREGS.cr3 / 4 + 1];
+  }
+
+  get cr4(): number {
+    return this.#words[SPECIAL + SREGS.cr4 / 4];
+  }
+
+  get efer(): number {
+    return this.#words[SPECIAL + SREGS.efer / 4];
   }
 
   get rflags(): number {
@@ -73,9 +90,14 @@ export class SyncedRegisters {
     return this.#bytes[SS + SEGMENT.dpl];
   }
 
+  /** The low half of the code segment's base; long mode has no other. */
+  get csBase(): number {
+    return this.#words[(CS + SEGMENT.base) / 4];
+  }
+
   /** How the processor reads the code at rip: 16, 32 or 64 bits (from CS and EFER.LMA). */
   get codeBits(): 16 | 32 | 64 {
-    if ((this.control("efer") & EFER_LMA) !== 0 && this.#bytes[CS + SEGMENT.l] !== 0) return 64;
+    if ((this.efer & EFER_LMA) !== 0 && this.#bytes[CS + SEGMENT.l] !== 0) return 64;
     return this.#bytes[CS + SEGMENT.db] !== 0 ? 32 : 16;
   }
 }

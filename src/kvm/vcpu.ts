@@ -4,9 +4,14 @@ import type { Descriptor } from "../linux/descriptor.ts";
 import { EINVAL } from "../linux/errno.ts";
 import { LinuxError } from "../linux/linux_error.ts";
 import { Mapping } from "../linux/mapping.ts";
-import { KVM, MSR_ENTRY, MSRS, SIZE, TRANSLATION, VCPU_EVENTS } from "./abi.ts";
+import { KVM, MSR_ENTRY, MSRS, SIZE, VCPU_EVENTS } from "./abi.ts";
 import type { CpuidTable } from "./cpuid.ts";
 import { Registers, SpecialRegisters } from "./registers.ts";
+
+const CR4_PGE = 1n << 7n, RFLAGS_IF = 1n << 9n;
+
+/** For setMpState, which vCPUs come to each time that they sleep. */
+const mpState = new Uint32Array(1);
 
 /** A vCPU descriptor, one method an ioctl. Every method throws LinuxError, and blocks while the vCPU is in KVM_RUN. */
 export class Vcpu implements Disposable {
@@ -25,11 +30,6 @@ export class Vcpu implements Disposable {
   /** KVM_SET_CPUID2. */
   setCpuid(table: CpuidTable): void {
     this.descriptor.ioctl(KVM.SET_CPUID2, "KVM_SET_CPUID2", table.bytes);
-  }
-
-  /** KVM_SET_MSRS with one of them. */
-  setMsr(index: number, value: bigint): void {
-    setMsr(this.descriptor, index, value);
   }
 
   /** KVM_GET_TSC_KHZ: of the guest's time-stamp counter. */
@@ -82,15 +82,6 @@ export function readSpecialRegisters(vcpu: Descriptor): SpecialRegisters {
   return registers;
 }
 
-/** KVM_TRANSLATE: the guest-physical address of a linear one, or -1 if it is not mapped. @throws {LinuxError} */
-export function translate(vcpu: Descriptor, linear: bigint): number {
-  const request = new DataView(new ArrayBuffer(SIZE.kvm_translation));
-  request.setBigUint64(TRANSLATION.linear_address, linear, true);
-  vcpu.ioctl(KVM.TRANSLATE, "KVM_TRANSLATE", request);
-  if (request.getUint8(TRANSLATION.valid) === 0) return -1;
-  return Number(request.getBigUint64(TRANSLATION.physical_address, true));
-}
-
 /** KVM_SET_REGS, likewise. @throws {LinuxError} */
 export function writeRegisters(vcpu: Descriptor, registers: Registers): void {
   vcpu.ioctl(KVM.SET_REGS, "KVM_SET_REGS", registers.bytes);
@@ -112,7 +103,8 @@ export function writeSpecialRegisters(vcpu: Descriptor, registers: SpecialRegist
 
 /** KVM_SET_MP_STATE. @param state one of MP_STATE @throws {LinuxError} */
 export function setMpState(vcpu: Descriptor, state: number): void {
-  vcpu.ioctl(KVM.SET_MP_STATE, "KVM_SET_MP_STATE", Uint32Array.of(state));
+  mpState[0] = state;
+  vcpu.ioctl(KVM.SET_MP_STATE, "KVM_SET_MP_STATE", mpState);
 }
 
 /** Forgets the guest's translations: by KVM_SET_SREGS, twice, with another CR4.PGE between. @throws {LinuxError} */
@@ -123,8 +115,6 @@ export function flushTlb(vcpu: Descriptor): void {
     writeSpecialRegisters(vcpu, registers);
   }
 }
-
-const CR4_PGE = 1n << 7n;
 
 /** KVM_NMI: a non-maskable interrupt. @throws {LinuxError} */
 export function injectNmi(vcpu: Descriptor): void {
@@ -153,5 +143,3 @@ export function queueInterrupt(vcpu: Descriptor, vector: number): boolean {
   vcpu.ioctl(KVM.SET_VCPU_EVENTS, "KVM_SET_VCPU_EVENTS", events);
   return true;
 }
-
-const RFLAGS_IF = 0x200n;

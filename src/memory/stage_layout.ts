@@ -1,5 +1,6 @@
 /** Where the parts of the shared memory of a second stage are (see StageTable). */
 
+import { MAX_VCPU_IDS } from "../kvm/abi.ts";
 import { PAGE_SIZE, roundUp } from "./address.ts";
 
 /** RAM pieces and windows of a domain. */
@@ -10,8 +11,6 @@ export const MAX_RUNS = 8192;
 export const MAX_FAULTS = 4096;
 /** The domain's special frames (see special_frames.ts), and a few more. */
 export const MAX_SPECIALS = 128;
-/** KVM's vCPU ids end at 4095. */
-const MAX_VCPU_IDS = 4096;
 
 const HEADER_BYTES = 1024, MEMORIES = 256;
 const AREA_BYTES = 256, RUN_BYTES = 48, FAULT_BYTES = 64;

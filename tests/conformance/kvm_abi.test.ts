@@ -81,7 +81,7 @@ const NUMBERS: Record<string, string> = {
 };
 
 /** Our own, of which the header knows nothing. */
-const OURS = ["EXIT_REASONS"];
+const OURS = ["EXIT_REASONS", "MAX_VCPU_IDS"];
 
 /** Names younger than the oldest headers that are in use, and the kernel that brought them. */
 const SINCE: Record<string, readonly [major: number, minor: number]> = { KVM_EXIT_MEMORY_FAULT: [6, 8] };

@@ -1,6 +1,7 @@
 /** A vCPU's first state on its way through shared memory. */
 
 import { assertEquals } from "@std/assert";
+import { SEGMENT, SREGS } from "../../src/kvm/abi.ts";
 import { Registers, SpecialRegisters } from "../../src/kvm/registers.ts";
 import { CONTEXT_BYTES, loadContext, storeContext } from "../../src/domain/xen_context.ts";
 import type { HvmVcpuContext } from "../../src/hypercall/vcpu_context.ts";
@@ -29,9 +30,8 @@ Deno.test("what is stored is what is loaded, limits in bytes, and the rest stays
   assertEquals(GENERAL.map((name) => general.get(name)), GENERAL.map((name) => registers[name]));
   assertEquals(CONTROL.map((name) => special.get(name)), CONTROL.map((name) => registers[name]));
   assertEquals(general.get("r8"), 8n);
-  assertEquals([special.base("cs"), special.base("es")], [0x1000n, 0x1000n]);
-  const limits = new DataView(special.bytes.buffer);
-  assertEquals([limits.getUint32(8, true), limits.getUint32(144 + 8, true)], [0xffff_ffff, 0x67]);
-  special.set("efer", 0x500n);
-  assertEquals(special.codeBits, 64);
+  const loaded = new DataView(special.bytes.buffer), { cs, es, tr } = SREGS;
+  assertEquals([cs, es].map((at) => loaded.getBigUint64(at + SEGMENT.base, true)), [0x1000n, 0x1000n]);
+  assertEquals([cs, tr].map((at) => loaded.getUint32(at + SEGMENT.limit, true)), [0xffff_ffff, 0x67]);
+  assertEquals(loaded.getUint8(cs + SEGMENT.l), 1);
 });

@@ -2,8 +2,9 @@
 
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
+import { KVM as IOCTL, SIZE, TRANSLATION } from "../../src/kvm/abi.ts";
 import { Kvm } from "../../src/kvm/kvm.ts";
-import { translate } from "../../src/kvm/vcpu.ts";
+import type { Descriptor } from "../../src/linux/descriptor.ts";
 import { type Gfn, PAGE_SIZE } from "../../src/memory/address.ts";
 import { BankViews, MachineMemory } from "../../src/memory/bank.ts";
 import { GuestMemory } from "../../src/memory/guest_memory.ts";
@@ -101,6 +102,15 @@ testWith([KVM], "LinearMemory.translate() finds what KVM finds, whatever the tab
   );
   fc.assert(property, { numRuns: RUNS });
 });
+
+/** KVM_TRANSLATE: the guest-physical address of a linear one, or -1 if it is not mapped. */
+function translate(vcpu: Descriptor, linear: bigint): number {
+  const request = new DataView(new ArrayBuffer(SIZE.kvm_translation));
+  request.setBigUint64(TRANSLATION.linear_address, linear, true);
+  vcpu.ioctl(IOCTL.TRANSLATE, "KVM_TRANSLATE", request);
+  if (request.getUint8(TRANSLATION.valid) === 0) return -1;
+  return Number(request.getBigUint64(TRANSLATION.physical_address, true));
+}
 
 /** Tables at frames 1 to 4, from the highest level down. @returns an address that they translate */
 function setTables(machine: Machine, mode: string, at: number[], entries: number[], inPage: number): bigint {
