@@ -1,5 +1,6 @@
 /** The loader for Linux bzImages: the 64-bit and the 32-bit boot protocol (Linux: Documentation/arch/x86/boot.rst). */
 
+import { flatten, machineTree } from "./device_tree.ts";
 import { PAGE_SIZE, roundUp, SUPERPAGE_SIZE } from "../memory/address.ts";
 import { cString, hex, ImageReader, Structure } from "./bytes.ts";
 import { FLAT_DATA, LONG_CODE, protectedEntry } from "./entry_state.ts";
@@ -22,6 +23,9 @@ const XLF_KERNEL_64 = 1 << 0;
 const LONG_ENTRY_OFFSET = 0x200;
 const UNDEFINED_LOADER = 0xff;
 
+/** The oldest protocol with setup_data; struct setup_data's header, and its type of a device tree. */
+const SETUP_DATA_VERSION = 0x209, SETUP_DATA_BYTES = 16, SETUP_DTB = 2;
+
 const E820_ENTRIES = 128;
 const E820_ENTRY_BYTES = 20;
 
@@ -37,6 +41,10 @@ const PAGE_SIZE_FLAG = 1 << 7;
 /** Linux bzImages from boot protocol 2.06 on. */
 export const bzImage: Loader = {
   format: FORMAT,
+
+  // As an HVM guest Linux wants a platform device of Xen's tool stack, and VMCALL, which not every KVM tells us of.
+  findsKvm: true,
+  deviceTree: "own",
 
   recognises(image: Uint8Array): boolean {
     return image.length >= 0x206 &&
@@ -55,8 +63,6 @@ export const bzImage: Loader = {
     }]);
     const bootParameters = placeBootParameters(layout, request, kernel);
     return {
-      // As an HVM guest Linux wants a platform device of Xen's tool stack, and VMCALL, which not every KVM tells us of.
-      findsKvm: true,
       format: `${FORMAT}, protocol ${kernel.version >> 8}.${kernel.version & 0xff}, ${kernel.long ? 64 : 32}-bit entry`,
       entry: kernel.long ? longEntry(layout, kernel, bootParameters) : flatEntry(layout, kernel, bootParameters),
       segments: layout.segments,
@@ -145,7 +151,19 @@ function placeBootParameters(layout: Layout, request: BootRequest, kernel: Kerne
   }
   if (kernel.version >= 0x20e) parameters.u64(0x070, layout.rsdp);
   writeE820(parameters, layout.memoryMap);
+  if (request.deviceTree) parameters.u64(0x250, placeDeviceTree(layout, request, kernel));
   return layout.placeStructure("boot_params", parameters.bytes, PAGE_SIZE);
+}
+
+/** struct setup_data of type SETUP_DTB (Documentation/arch/x86/boot.rst). */
+function placeDeviceTree(layout: Layout, request: BootRequest, kernel: Kernel): number {
+  if (kernel.version < SETUP_DATA_VERSION) {
+    throw new ImageError(`${FORMAT}: boot protocol ${hex(kernel.version)} takes no device tree`);
+  }
+  const tree = flatten(machineTree(request, layout.memoryMap));
+  const data = new Structure(SETUP_DATA_BYTES + tree.length).u64(0, 0).u32(8, SETUP_DTB).u32(12, tree.length);
+  data.bytes.set(tree, SETUP_DATA_BYTES);
+  return layout.placeStructure("device tree", data.bytes);
 }
 
 function placeCommandLine(layout: Layout, request: BootRequest, kernel: Kernel): number {

@@ -3,11 +3,13 @@
 import { bootSector } from "./boot_sector.ts";
 import { hex } from "./bytes.ts";
 import { bzImage } from "./bzimage.ts";
+import { flatten, machineTree } from "./device_tree.ts";
 import { elfNotes, isElf, parseElf } from "./elf.ts";
 import { flat } from "./flat.ts";
 import { checkSegments, endOf } from "./layout.ts";
 import { findHeader, multiboot } from "./multiboot.ts";
-import { type BootPlan, type BootRequest, ImageError, type Loader } from "./plan.ts";
+import { memoryMap } from "./memory_map.ts";
+import { type BootPlan, type BootRequest, ImageError, type Loader, type MachinePlan } from "./plan.ts";
 import { pvh } from "./pvh.ts";
 
 /** How far a Multiboot header is looked for that lies too deep in the file to count. */
@@ -47,8 +49,10 @@ export function loaderOf(image: Uint8Array): Loader {
  *
  * @throws {ImageError} the image is of no known format or damaged, or it does not fit into the memory
  */
-export function planBoot(request: BootRequest): BootPlan {
-  const loader = loaderOf(request.image);
+export function planBoot(asked: BootRequest): MachinePlan {
+  const loader = loaderOf(asked.image);
+  const findsXen = asked.xen === "auto" ? loader.findsKvm !== true : asked.xen === "on";
+  const request = withDeviceTree(loader, findsXen ? asked : { ...asked, regions: [] });
   const plan = loader.plan(request);
   const segments = checkSegments(plan.segments, plan.memoryMap);
   const first = segments[0];
@@ -56,7 +60,16 @@ export function planBoot(request: BootRequest): BootPlan {
     throw new ImageError(`${loader.format}: ${first.what} at address 0, where nothing may be`);
   }
   checkEntry(plan);
-  return { ...plan, segments };
+  return { ...plan, segments, findsXen, regions: request.regions };
+}
+
+/** A tree that is handed over as a module is the last one, and its command line says what it is. */
+function withDeviceTree(loader: Loader, request: BootRequest): BootRequest {
+  if (!request.deviceTree || loader.deviceTree === "own") return request;
+  if (loader.deviceTree === undefined) throw new ImageError(`${loader.format}: carries no device tree`);
+  const map = memoryMap(request.memoryBytes, undefined, request.regions);
+  const bytes = flatten(machineTree(request, map));
+  return { ...request, modules: [...request.modules, { name: "device tree", bytes, commandLine: "device-tree" }] };
 }
 
 function checkEntry({ format, entry, segments }: BootPlan): void {

@@ -1,6 +1,7 @@
 /** Where a guest has memory, and what it is told about it: both derived from the size of its memory alone. */
 
 import { PAGE_SIZE, roundDown, roundUp } from "../memory/address.ts";
+import type { AddressRange, ExtendedRegion } from "../memory/extended_regions.ts";
 import { MEMORY_TYPE, type MemoryRange } from "./plan.ts";
 
 /** The least memory of a machine: less than this has no room for the firmware area. */
@@ -57,13 +58,18 @@ export function backedRanges(memoryBytes: number): BackedRange[] {
 }
 
 /**
- * The memory map that the guest is told, sorted by address. Every range in it is backed by memory.
+ * The memory map that the guest is told, sorted by address. Every range in it is backed by memory, but for extended
+ * regions, which it calls unusable.
  *
  * @param memoryBytes at least {@linkcode MINIMUM_MEMORY_BYTES}
  * @param acpiStart where the ACPI tables begin that did not fit into the firmware area; they reach up to the end of low
  *   RAM. Nothing is told as ACPI when it is left out.
  */
-export function memoryMap(memoryBytes: number, acpiStart = lowRamEnd(memoryBytes)): MemoryRange[] {
+export function memoryMap(
+  memoryBytes: number,
+  acpiStart = lowRamEnd(memoryBytes),
+  regions: readonly ExtendedRegion[] = [],
+): MemoryRange[] {
   const lowEnd = lowRamEnd(memoryBytes);
   const highBytes = roundDown(memoryBytes, PAGE_SIZE) - lowEnd;
   const ranges: MemoryRange[] = [
@@ -74,7 +80,21 @@ export function memoryMap(memoryBytes: number, acpiStart = lowRamEnd(memoryBytes
     { address: acpiStart, sizeBytes: lowEnd - acpiStart, type: MEMORY_TYPE.ACPI },
     { address: HIGH_RAM_START, sizeBytes: highBytes, type: MEMORY_TYPE.RAM },
   ];
-  return ranges.filter((range) => range.sizeBytes > 0);
+  const kept = regions.map((region): MemoryRange => ({ ...region, type: MEMORY_TYPE.UNUSABLE }));
+  return [...ranges.filter((range) => range.sizeBytes > 0), ...kept].sort((one, other) => one.address - other.address);
+}
+
+/**
+ * Where something is in the guest's physical map, or may come to be: RAM, and what is below 4 GiB beside it, where
+ * device models have their windows. Extended regions are elsewhere.
+ * @param low of what is below 4 GiB, only what {@linkcode LOW_RAM_LIMIT} leaves to devices
+ */
+export function takenRanges(memoryBytes: number, low: boolean): AddressRange[] {
+  const lowEnd = lowRamEnd(memoryBytes), highBytes = roundDown(memoryBytes, PAGE_SIZE) - lowEnd;
+  return [
+    { first: 0, last: (low ? lowEnd : HIGH_RAM_START) - 1 },
+    { first: LOW_RAM_LIMIT, last: HIGH_RAM_START + highBytes - 1 },
+  ];
 }
 
 /**

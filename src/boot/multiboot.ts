@@ -35,6 +35,7 @@ const INFORMATION = { memory: 1 << 0, commandLine: 1 << 2, modules: 1 << 3, memo
 /** Kernels with a Multiboot header: ELF files, or any file whose header carries load addresses. */
 export const multiboot: Loader = {
   format: FORMAT,
+  deviceTree: "module",
 
   recognises(image: Uint8Array): boolean {
     const header = findHeader(image);

@@ -1,5 +1,7 @@
 /** What a loader decides: which bytes go where in guest memory, and in which state vCPU 0 begins. Pure data. */
 
+import type { ExtendedRegion } from "../memory/extended_regions.ts";
+
 /** A reason why an image cannot be booted: the user's or the image's fault (status 64). One line, with the facts. */
 export class ImageError extends Error {
   static {
@@ -73,6 +75,12 @@ export interface BootRequest {
   readonly commandLine: string;
   readonly initrd?: Uint8Array;
   readonly modules: readonly Module[];
+  /** Whether the guest is to find Xen; "auto": as its format's guests expect. */
+  readonly xen: "auto" | "on" | "off";
+  /** What is kept free for what a guest of Xen's maps. */
+  readonly regions: readonly ExtendedRegion[];
+  /** Whether the guest gets a device tree. */
+  readonly deviceTree: boolean;
 }
 
 /** A loader's whole answer. */
@@ -84,8 +92,14 @@ export interface BootPlan {
   readonly segments: readonly Segment[];
   /** The memory map that the guest is told. */
   readonly memoryMap: readonly MemoryRange[];
-  /** The guest is started as on a PC of KVM's own, and not to find Xen unless somebody asks for that. */
-  readonly findsKvm?: true;
+}
+
+/** A plan, and what the machine is to be for it. */
+export interface MachinePlan extends BootPlan {
+  /** Whether the guest is to find Xen by CPUID; else it finds KVM. */
+  readonly findsXen: boolean;
+  /** Sorted; none for a guest that finds KVM. */
+  readonly regions: readonly ExtendedRegion[];
 }
 
 /** An image format. One per file; the list in loaders.ts is the order of asking. */
@@ -93,6 +107,10 @@ export interface Loader {
   readonly format: string;
   /** The format reads address 0 as "not there": no segment may begin at it. */
   readonly nothingAtZero?: true;
+  /** Its guests expect a PC of KVM's own, and are not to find Xen unless somebody asks for that. */
+  readonly findsKvm?: true;
+  /** How it hands a device tree over: as a module, or in a way of its own; undefined: it cannot. */
+  readonly deviceTree?: "module" | "own";
   /** Whether the bytes are of this format at all, however damaged. Never throws. */
   recognises(image: Uint8Array): boolean;
   /** @throws {ImageError} the image, initrd, modules or command line cannot be loaded so */

@@ -20,6 +20,7 @@ const MEMORY_MAP_ENTRY_BYTES = 24;
 export const pvh: Loader = {
   format: FORMAT,
   nothingAtZero: true,
+  deviceTree: "module",
 
   recognises(image: Uint8Array): boolean {
     if (!isElf(image)) return false;

@@ -7,6 +7,7 @@ import {
   type MachineOptions,
   type ModelOptions,
   type ModuleOptions,
+  parseExtendedRegions,
   parseGrant,
   UsageError,
 } from "../machine/options.ts";
@@ -52,6 +53,10 @@ Boots each IMAGE in turn; its console is stdin and stdout. Ctrl-] leaves an inte
                      how long a device model may take to start, and for an answer
   --hold             requests of a device model that is gone wait for its successor
   --xen WHETHER      whether the guest finds Xen by CPUID, or KVM: auto, on, off (auto: on, but for a Linux bzImage)
+  --extended-regions WHICH
+                     address space kept free for what the guest maps: on, off, or any of limit=SIZE, smallest=SIZE,
+                     largest=SIZE, low, avoid=FIRST-LAST[+FIRST-LAST...] (on; docs/extended-regions.md)
+  --device-tree      give the guest a device tree
   --populate-on-demand
                      RAM gets its memory page by page, with the guest's first access
   --reboot           boot again when the guest asks for a reset
@@ -67,24 +72,23 @@ Boots each IMAGE in turn; its console is stdin and stdout. Ctrl-] leaves an inte
 Exit status: 0 powered off; 1-63 the guest's own; 64 bad usage or image; 66 reset; 67 left; 69 the host cannot;
 70 our fault; 124 time-out; 125 guest crashed; 129, 130, 141, 143 SIGHUP, SIGINT, closed stdout, SIGTERM.`;
 
+/** Options that decide what a guest finds in its memory, and where. */
+const PLANNED_STRINGS = ["memory", "vcpus", "cmdline", "initrd", "module", "xen", "extended-regions"] as const;
+const PLANNED_BOOLEANS = ["device-tree"] as const;
+
 const STRINGS = [
-  "memory",
-  "vcpus",
-  "cmdline",
-  "initrd",
-  "module",
+  ...PLANNED_STRINGS,
   "timeout",
   "carrier",
   "json",
   "trace",
   "lane-kernel",
-  "xen",
   "control",
   "stop",
   "device-model",
   "device-model-timeout",
 ] as const;
-const BOOLEANS = ["reboot", "stats", "lane", "hold", "populate-on-demand", "help"] as const;
+const BOOLEANS = [...PLANNED_BOOLEANS, "reboot", "stats", "lane", "hold", "populate-on-demand", "help"] as const;
 
 /** Parses the arguments after "run". @returns undefined for --help. @throws {UsageError} */
 export function parseRun(args: string[]): RunArguments | undefined {
@@ -99,11 +103,7 @@ export function parseRun(args: string[]): RunArguments | undefined {
   return {
     images: positional,
     machine: {
-      ...(given(options, "memory") && { memory: single(options, "memory") }),
-      ...(given(options, "vcpus") && { vcpus: integer(options, "vcpus") }),
-      ...(given(options, "cmdline") && { cmdline: single(options, "cmdline") }),
-      ...(given(options, "initrd") && { initrd: single(options, "initrd") }),
-      modules: options.module.map(moduleArgument),
+      ...plannedOptions(options),
       carrier: carrier(given(options, "carrier") ? single(options, "carrier") : "auto"),
       deviceModels: options["device-model"].map(deviceModelArgument),
       ...(given(options, "device-model-timeout") && {
@@ -111,7 +111,6 @@ export function parseRun(args: string[]): RunArguments | undefined {
       }),
       hold: options.hold,
       populateOnDemand: options["populate-on-demand"],
-      ...(given(options, "xen") && { xen: whether(single(options, "xen")) }),
     },
     timeoutMs: given(options, "timeout") ? seconds(options, "timeout") * 1000 : undefined,
     reboot: options.reboot,
@@ -161,25 +160,34 @@ export const DOCTOR_HELP = `usage: doctor [options] [IMAGE]
 
 Without IMAGE: what this host offers. With one: what it is and how it would be loaded.
 
-  --memory SIZE, --vcpus N, --cmdline STRING, --initrd FILE, --module FILE   as for run
+  --memory SIZE, --vcpus N, --cmdline STRING, --initrd FILE, --module FILE, --xen WHETHER, --extended-regions WHICH,
+  --device-tree      as for run
   --json             one JSON object on stdout`;
 
 /** Parses the arguments after "doctor". @returns undefined for --help. @throws {UsageError} */
 export function parseDoctor(args: string[]): DoctorArguments | undefined {
-  const strings = ["memory", "vcpus", "cmdline", "initrd", "module"] as const;
-  const { options, positional } = parse(args, strings, ["json", "help"] as const);
+  const { options, positional } = parse(args, PLANNED_STRINGS, [...PLANNED_BOOLEANS, "json", "help"] as const);
   if (options.help) return undefined;
   if (positional.length > 1) throw new UsageError(`doctor takes one image, not ${positional.length}`);
   return {
     image: positional[0],
-    machine: {
-      ...(given(options, "memory") && { memory: single(options, "memory") }),
-      ...(given(options, "vcpus") && { vcpus: integer(options, "vcpus") }),
-      ...(given(options, "cmdline") && { cmdline: single(options, "cmdline") }),
-      ...(given(options, "initrd") && { initrd: single(options, "initrd") }),
-      modules: options.module.map(moduleArgument),
-    },
+    machine: plannedOptions(options),
     json: options.json,
+  };
+}
+
+function plannedOptions(options: Options<typeof PLANNED_STRINGS[number], typeof PLANNED_BOOLEANS[number]>) {
+  return {
+    ...(given(options, "memory") && { memory: single(options, "memory") }),
+    ...(given(options, "vcpus") && { vcpus: integer(options, "vcpus") }),
+    ...(given(options, "cmdline") && { cmdline: single(options, "cmdline") }),
+    ...(given(options, "initrd") && { initrd: single(options, "initrd") }),
+    modules: options.module.map(moduleArgument),
+    ...(given(options, "xen") && { xen: whether(single(options, "xen")) }),
+    ...(given(options, "extended-regions") && {
+      extendedRegions: parseExtendedRegions(single(options, "extended-regions")),
+    }),
+    deviceTree: options["device-tree"],
   };
 }
 

@@ -3,11 +3,12 @@
 import { CAP } from "../kvm/abi.ts";
 import { Kvm } from "../kvm/kvm.ts";
 import { Userfaultfd, UserfaultUnavailable } from "../linux/userfaultfd.ts";
-import { describeImage, formatDescription } from "../boot/describe.ts";
+import { describeImage, formatDescription, type ImageDescription } from "../boot/describe.ts";
 import { STATUS } from "../domain/outcome.ts";
 import { bootRequest } from "../machine/machine.ts";
 import { DOCTOR_HELP, type DoctorArguments, parseDoctor } from "./arguments.ts";
 import { sayFailure } from "./failure.ts";
+import { drawPhysicalMap, type MapPart, PLATFORM_PARTS } from "./physical_map.ts";
 
 /** Capabilities that Xenolith cannot do without, and what for. */
 const REQUIRED = {
@@ -50,8 +51,22 @@ export function doctor(args: string[]): number {
 
 function examineImage(image: string, { machine, json }: DoctorArguments): number {
   const description = describeImage(bootRequest({ ...machine, image }));
-  console.log(json ? JSON.stringify(description) : formatDescription(description).join("\n"));
+  const lines = () => [...formatDescription(description), "", "physical map", ...drawDescription(description)];
+  console.log(json ? JSON.stringify(description) : lines().join("\n"));
   return STATUS.OK;
+}
+
+/** What the guest is told of its memory, and what lies in it at the start. */
+function drawDescription({ memoryMap, segments }: ImageDescription): string[] {
+  const parts = memoryMap.map(({ address, sizeBytes, name }): MapPart => {
+    const range = { first: address, last: address + sizeBytes - 1 };
+    if (name === "UNUSABLE") return { ...range, kind: "region", what: "extended region" };
+    return { ...range, kind: name === "RAM" ? "RAM" : "reserved", what: name === "RAM" ? name : name.toLowerCase() };
+  });
+  const loaded = segments.map(({ what, address, sizeBytes }): MapPart => {
+    return { first: address, last: address + sizeBytes - 1, kind: "loaded", what };
+  });
+  return drawPhysicalMap([...PLATFORM_PARTS, ...parts, ...loaded], 2 ** 32);
 }
 
 function examineHost(json: boolean): number {

@@ -1,7 +1,9 @@
 /** What a run counted, for people (--stats) and for programs (--json). */
 
 import type { Outcome } from "../domain/outcome.ts";
-import type { Statistics } from "../domain/statistics.ts";
+import { REGION_PARTS, type Statistics } from "../domain/statistics.ts";
+import { PAGE_SIZE } from "../memory/address.ts";
+import { drawPhysicalMap, type MapPart, PLATFORM_PARTS } from "./physical_map.ts";
 import { UsageError } from "../machine/options.ts";
 
 /** Characters of the longest bar. */
@@ -30,6 +32,7 @@ export function jsonReport(outcome: Outcome, description: string, statistics: St
       longest_wait_us: round(longestWaitUs),
     })),
     ram: statistics.ram,
+    regions: statistics.regions.map(({ parts: _, ...region }) => region),
     ports: statistics.ports.map(({ port, exits }) => ({ port, exits })),
     vcpus: statistics.vcpus.map((vcpu) => ({
       guest_ms: round(vcpu.guestMs),
@@ -62,12 +65,38 @@ export function formatStatistics(statistics: Statistics, wallMs: number): string
     ...serverTable(servers),
     ...windowTable(statistics.windows),
     ...ramLine(statistics.ram),
+    "",
+    "physical map",
+    ...physicalMap(statistics),
+    "",
     "vcpu       in guest ms   halted ms   waiting ms   outside ms",
     ...vcpus.slice(0, MOST_VCPUS).map(({ guestMs, haltedMs, waitingMs, outsideMs }, id) =>
       String(id).padEnd(8) + ms(guestMs, 14) + ms(haltedMs, 12) + ms(waitingMs, 13) + ms(outsideMs, 13)
     ),
     ...(vcpus.length > MOST_VCPUS ? [`... and ${vcpus.length - MOST_VCPUS} more; --json has all`] : []),
   ].join("\n");
+}
+
+function physicalMap({ ram, regions, windows, claims }: Statistics): string[] {
+  const parts: MapPart[] = [
+    ...PLATFORM_PARTS,
+    ...ram.ranges.map((range): MapPart => ({ ...range, kind: "RAM", what: "RAM" })),
+    ...regions.map((region): MapPart => {
+      const pages = (region.last - region.first + 1) / PAGE_SIZE, perPart = Math.ceil(pages / REGION_PARTS);
+      const filled = region.parts.map((count) => count / perPart);
+      return { ...region, kind: "region", what: `extended region${regionUse(region)}`, filled };
+    }),
+    ...windows.map((window): MapPart => ({ ...window, kind: "window", what: `window of server ${window.server}` })),
+    ...claims.map((claim): MapPart => ({ ...claim, kind: "window", what: `claimed by server ${claim.server}` })),
+  ];
+  return drawPhysicalMap(parts, 2 ** 32);
+}
+
+function regionUse({ grants, special, device, lent }: Statistics["regions"][number]): string {
+  const counts: [number, string][] = [[grants, "granted"], [special, "of the hypervisor"], [device, "of devices"]];
+  const used = counts.filter(([pages]) => pages > 0).map(([pages, what]) => `${pages} ${what}`);
+  const uses = lent > 0 ? [...used, `${lent} lent to devices`] : used;
+  return uses.length === 0 ? "" : `; pages: ${uses.join(", ")}`;
 }
 
 /** A line a server and range; "waiting" is the time from a request to its answer. */

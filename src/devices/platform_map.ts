@@ -42,14 +42,22 @@ export const SPECIAL_PAGES = {
   console: 0xfeff_f000,
 } as const;
 
+/** Where a guest may put the frames of its grant table and of their status, if it has no better place. */
+export const GRANT_FRAMES = { address: 0xff80_0000, sizeBytes: 0x10_0000 } as const;
+
 /** ISA interrupt 0 (the PIT) arrives at I/O APIC pin 2, as on every PC; all others at the pin of their number. */
 export const PIT_IO_APIC_PIN = 2;
 
-/** Guest-physical addresses where nobody else's windows can be: interrupt controllers, ioreq gfns, and what KVM keeps on VMX. */
-export const RESERVED_RANGES: readonly { readonly first: number; readonly last: number }[] = [
-  { first: IO_APIC.address, last: IO_APIC.address + IO_APIC.sizeBytes - 1 },
-  { first: LOCAL_APIC.address, last: LOCAL_APIC.address + LOCAL_APIC.sizeBytes - 1 },
-  { first: IOREQ_GFNS.address, last: IOREQ_GFNS.address + IOREQ_GFNS.sizeBytes - 1 },
-  { first: SPECIAL_PAGES.address, last: SPECIAL_PAGES.address + SPECIAL_PAGES.sizeBytes - 1 },
-  { first: 0xfffb_c000, last: 0xfffb_ffff },
+/** Guest-physical addresses where nobody else's windows can be, and whose they are. */
+export const RESERVED_RANGES: readonly { readonly first: number; readonly last: number; readonly what: string }[] = [
+  reserved("I/O APIC", IO_APIC),
+  reserved("local APICs", LOCAL_APIC),
+  reserved("pages of ioreq servers, by gfn", IOREQ_GFNS),
+  reserved("rings of xenstore and console", SPECIAL_PAGES),
+  reserved("place for the grant table", GRANT_FRAMES),
+  reserved("KVM's own, on VMX", { address: 0xfffb_c000, sizeBytes: 0x4000 }),
 ];
+
+function reserved(what: string, { address, sizeBytes }: { readonly address: number; readonly sizeBytes: number }) {
+  return { first: address, last: address + sizeBytes - 1, what };
+}

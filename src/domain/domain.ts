@@ -120,6 +120,7 @@ export class Domain implements AsyncDisposable {
       this.#control.vm = this.#vm.descriptor.number;
       this.#secondStage = use(new SecondStage(this.#vm, map));
       this.#ram = createRam(specification, this.#machine, this.#secondStage);
+      this.#secondStage.addRegions(specification.regions);
       this.#createInterruptControllers();
       this.#lines = new InterruptLines(this.#control.interruptLines, this.#vm);
       const doorbells = this.#carriers.map(({ name }) => use(eventDescriptor(`doorbell of ${name}`)).number);
@@ -302,8 +303,9 @@ export class Domain implements AsyncDisposable {
 
   #createVcpu(id: number): void {
     const vcpu = this.#resources.use(this.#vm.createVcpu(id)), record = this.#control.vcpu(id);
-    const table = this.#cpuid.forVcpu(id, this.specification.vcpus, this.#tscDeadline);
-    if (this.specification.showsXen) table.setHypervisor(xenLeaves(id, GUEST_DOMID, vcpu.tscKhz));
+    const { vcpus, showsXen, regions } = this.specification;
+    const table = this.#cpuid.forVcpu(id, vcpus, this.#tscDeadline);
+    if (showsXen) table.setHypervisor(xenLeaves(id, GUEST_DOMID, vcpu.tscKhz, regions));
     vcpu.setCpuid(table);
     const { address, sizeBytes } = vcpu.runPage;
     record.create(vcpu.descriptor.number, address, sizeBytes);

@@ -51,6 +51,11 @@ export class ServedDomainMemory implements ServedDomain {
     return new VmapWindow(this.parts.vmap);
   }
 
+  keepsFree(first: number, last: number): boolean {
+    const gfn = gfnOf(first);
+    return this.parts.control.physicalMap.table.regions.isKeptFree(gfn, gfnOf(last) - gfn + 1);
+  }
+
   wakeVcpus(): void {
     this.parts.wakeVcpus();
   }

@@ -1,5 +1,6 @@
 /** What a new domain is made of. */
 
+import type { ExtendedRegion } from "../memory/extended_regions.ts";
 import type { MemoryMapEntry } from "../hypercall/memory_op.ts";
 import type { Carrier } from "./carriers.ts";
 import type { MemoryGrant, RamRange } from "./grants.ts";
@@ -34,6 +35,8 @@ export interface DomainSpecification {
   readonly ram: readonly RamRange[];
   /** What the guest is told of its memory. */
   readonly memoryMap: readonly MemoryMapEntry[];
+  /** What is kept free for frames of others that the guest maps. */
+  readonly regions: readonly ExtendedRegion[];
   /** In the order of their server ids; the platform model is the first. */
   readonly models: readonly ModelSpecification[];
   /** The guest starts when a device model serves at each of them. */

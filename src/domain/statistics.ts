@@ -4,7 +4,9 @@ import { clock } from "../linux/calls.ts";
 import type { Descriptor } from "../linux/descriptor.ts";
 import { exitName } from "../kvm/run_page.ts";
 import { haltedNanoseconds } from "../kvm/vcpu_statistics.ts";
-import { PAGE_SIZE } from "../memory/address.ts";
+import { type Gfn, PAGE_SIZE } from "../memory/address.ts";
+import type { AddressRange } from "../memory/extended_regions.ts";
+import { type RegionTally, tallyOf } from "../memory/region_frames.ts";
 import { AREA, TRANSPORT } from "../memory/stage_area.ts";
 import { MAX_SERVERS, RANGE } from "../ioreq/abi.ts";
 import type { ControlBlock } from "./control_block.ts";
@@ -62,6 +64,15 @@ export interface WindowStatistics {
   readonly longestWaitUs: number;
 }
 
+/** What stood in an extended region, in pages, at the end or at the moment. */
+export interface RegionStatistics extends AddressRange, RegionTally {
+  /** Frames in each of {@linkcode REGION_PARTS} parts of the region, the last excepted of the same size. */
+  readonly parts: readonly number[];
+}
+
+/** Parts of a region that are counted apart. */
+export const REGION_PARTS = 64;
+
 /** Where a vCPU's time went, in milliseconds. */
 export interface VcpuStatistics {
   /** In KVM_RUN, without {@linkcode haltedMs}. */
@@ -85,7 +96,17 @@ export interface Statistics {
   /** By their addresses. */
   readonly windows: readonly WindowStatistics[];
   /** Pages of RAM: all that the guest may have, those that it gave back, and how many have memory if that comes on demand. */
-  readonly ram: { readonly pages: number; readonly ballooned: number; readonly populated: number | undefined };
+  readonly ram: {
+    /** First and last addresses. */
+    readonly ranges: readonly AddressRange[];
+    readonly pages: number;
+    readonly ballooned: number;
+    readonly populated: number | undefined;
+  };
+  /** By their addresses. */
+  readonly regions: readonly RegionStatistics[];
+  /** Memory that ioreq servers claim, beside their windows. */
+  readonly claims: readonly (AddressRange & { readonly server: number })[];
   /** By their ids. */
   readonly vcpus: readonly VcpuStatistics[];
 }
@@ -154,6 +175,11 @@ export function statisticsOf(control: ControlBlock, vcpuDescriptors: readonly De
     ports: [...ports].map(([port, count]) => ({ port, exits: count })).sort((one, other) => other.exits - one.exits),
     windows: windowStatistics(control),
     ram: ramStatistics(control),
+    regions: regionStatistics(control),
+    claims: Array.from({ length: MAX_SERVERS }, (_, server) => {
+      const claimed = control.servers.server(server).ranges[RANGE.MEMORY].tallies();
+      return claimed.map(({ first, last }) => ({ server, first, last }));
+    }).flat(),
     servers: Array.from(requests, (count, id) => serverStatistics(control, id, count, perMs))
       .filter(({ id, requests, unhandled }) => requests > 0 || unhandled > 0 || control.servers.server(id).exists),
     vcpus,
@@ -180,9 +206,31 @@ function windowStatistics(control: ControlBlock): WindowStatistics[] {
   }).sort((one, other) => one.first - other.first);
 }
 
+function regionStatistics(control: ControlBlock): RegionStatistics[] {
+  const { table, p2m } = control.physicalMap;
+  return table.regions.all.map((region) => {
+    const part = Math.ceil(region.count / REGION_PARTS);
+    return {
+      first: region.first * PAGE_SIZE,
+      last: (region.first + region.count) * PAGE_SIZE - 1,
+      ...tallyOf(region, table, p2m),
+      parts: Array.from({ length: REGION_PARTS }, (_, index) => {
+        const first = region.first + index * part as Gfn, left = region.count - index * part;
+        const { grants, special, device } = tallyOf({ ...region, first, count: clamp(left, 0, part) }, table, p2m);
+        return grants + special + device;
+      }),
+    };
+  });
+}
+
+function clamp(value: number, least: number, most: number): number {
+  return Math.max(least, Math.min(most, value));
+}
+
 function ramStatistics(control: ControlBlock): Statistics["ram"] {
   const { table } = control.physicalMap, ram = table.areas.filter(({ state }) => state === AREA.RAM);
   return {
+    ranges: ram.map(({ first, count }) => ({ first: first * PAGE_SIZE, last: (first + count) * PAGE_SIZE - 1 })),
     pages: ram.reduce((sum, { count }) => sum + count, 0),
     ballooned: table.ballooned,
     populated: control.populatesOnDemand ? table.populated : undefined,

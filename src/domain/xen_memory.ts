@@ -10,8 +10,10 @@ import { GuestMemory } from "../memory/guest_memory.ts";
 import { GuestRam } from "../memory/guest_ram.ts";
 import { P2M_TYPE, p2mType } from "../memory/p2m.ts";
 import { PlacedFrames } from "../memory/placed_frames.ts";
+import { tallyOf } from "../memory/region_frames.ts";
 import { IO_APIC, LOCAL_APIC } from "../devices/platform_map.ts";
 import { HVMMEM } from "../hypercall/abi/hvm.ts";
+import type { RegionReport } from "../hypercall/extended_regions_op.ts";
 import type { GrantDomain } from "../hypercall/grant_table_op.ts";
 import { type GrantFrames, Grants } from "../hypercall/grants.ts";
 import type { MemoryDomain, MemoryMapEntry } from "../hypercall/memory_op.ts";
@@ -121,6 +123,27 @@ export class XenMemory implements MemoryDomain, GrantDomain {
 
   populate(gfn: number, count: number): number {
     return this.#ram.populate(gfn, count);
+  }
+
+  get regions(): number {
+    return this.control.physicalMap.table.regions.all.length;
+  }
+
+  region(index: number): RegionReport {
+    const { table, p2m } = this.control.physicalMap, region = table.regions.all[index];
+    return { first: region.first, count: region.count, ...tallyOf(region, table, p2m) };
+  }
+
+  get regionGranularity(): number {
+    return this.control.physicalMap.table.regions.chunkPages;
+  }
+
+  lend(first: number, count: number): number {
+    return this.frames.lend(first, count);
+  }
+
+  reclaim(first: number, count: number): number {
+    return this.frames.reclaim(first, count);
   }
 
   memType(gfn: number): number {

@@ -14,7 +14,9 @@ import {
   XENMEM,
 } from "./abi/memory.ts";
 import type { Call } from "./call.ts";
-import { type Caller, ownDomain, privilegedOver } from "./domains.ts";
+import { ownDomain, privilegedOver } from "./domains.ts";
+import { XENMEM_extended_regions } from "./abi/ours.ts";
+import { extendedRegionsOp, type RegionDomain } from "./extended_regions_op.ts";
 import { setUnsigned64 } from "./layout.ts";
 import { exchange, increaseReservation, type ReservationDomain, reserve } from "./memory_reservation.ts";
 import { addBatchToPhysmap, addToPhysmap, type PhysmapDomain, removeFromPhysmap } from "./physmap_op.ts";
@@ -27,7 +29,7 @@ export interface MemoryMapEntry {
 }
 
 /** The domain as its guest's memory_op sees it. */
-export interface MemoryDomain extends Caller, ReservationDomain, PhysmapDomain {
+export interface MemoryDomain extends ReservationDomain, PhysmapDomain, RegionDomain {
   /** Pages that the guest has, and may have. */
   readonly currentReservation: number;
   readonly maximumReservation: number;
@@ -119,6 +121,8 @@ function ofOne(domain: MemoryDomain, call: Call, subop: number): number {
     case XENMEM.get_sharing_freed_pages:
     case XENMEM.get_sharing_shared_pages:
       return 0; // nothing is shared
+    case XENMEM_extended_regions:
+      return extendedRegionsOp(domain, call);
     default: // machine_memory_map, machphys_*, paging_op, sharing_op; and what is none
       return -ENOSYS;
   }

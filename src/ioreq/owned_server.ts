@@ -32,6 +32,8 @@ export interface ServedDomain {
   window(): Window;
   /** The frames of the ioreq gfn pool. */
   readonly guestFrames: GuestFrames;
+  /** Whether memory [first, last] has pages that are kept free: no device model can have them. */
+  keepsFree(first: number, last: number): boolean;
   /** Has every vCPU that waits for a server look again. */
   wakeVcpus(): void;
   /** The server's device model is gone: its memory goes, and nothing of it is shown any more. Another may come. */

@@ -1,6 +1,6 @@
 /** The device model operations on ioreq servers, with Xen's rules and refusals (xen/common/ioreq.c). */
 
-import { EINVAL, ENOENT, ENOSPC, EPERM } from "../linux/errno.ts";
+import { EBUSY, EINVAL, ENOENT, ENOSPC, EPERM } from "../linux/errno.ts";
 import type { Gfn } from "../memory/address.ts";
 import type { Bank } from "../memory/bank.ts";
 import { BUFIOREQ, type Bufioreq, MAX_SERVERS, RANGE, type RangeType, RESOURCE_FRAME } from "./abi.ts";
@@ -112,10 +112,15 @@ export class IoreqServers implements Disposable {
 
   /**
    * map_io_range_to_ioreq_server. A successor may map what a held server has already.
-   * @throws {DmOpError} EINVAL no such type, first > last; EEXIST it overlaps; ENOMEM too many ranges; ENOENT, EPERM
+   * @throws {DmOpError} EINVAL no such type, first > last; EEXIST it overlaps; EBUSY memory of an extended region, which
+   *   the guest has not lent; ENOMEM too many ranges; ENOENT, EPERM
    */
   mapRange(emulator: Emulator, id: number, type: RangeType, first: number, last: number): void {
-    const { server, inherited } = this.#ranged("map_io_range_to_ioreq_server", emulator, id, type, first, last);
+    const operation = "map_io_range_to_ioreq_server";
+    const { server, inherited } = this.#ranged(operation, emulator, id, type, first, last);
+    if (type === RANGE.MEMORY && this.domain.keepsFree(first, last)) {
+      throw new DmOpError(operation, EBUSY, `[0x${first.toString(16)}, 0x${last.toString(16)}] is kept free`);
+    }
     const ranges = server.ranges[type];
     if (!inherited || !ranges.contains(first, last)) this.table.change(() => ranges.add(first, last));
   }

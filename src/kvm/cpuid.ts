@@ -8,6 +8,8 @@ const TSC_DEADLINE = 1 << 24, X2APIC = 1 << 21, HYPERVISOR = 1 << 31, HTT = 1 <<
 /** Leaves in which hypervisors say who they are. */
 const HYPERVISOR_LEAVES = 0x4000_0000, HYPERVISOR_LEAVES_END = 0x4001_0000;
 
+const ADDRESS_SIZES = 0x8000_0008;
+
 /** What CPUID answers for a leaf; `index` only where a leaf has several subleaves. */
 export interface CpuidLeaf {
   readonly leaf: number;
@@ -32,6 +34,12 @@ export class CpuidTable {
   /** Entries in use. */
   get length(): number {
     return this.#view.getUint32(0, true);
+  }
+
+  /** How wide the guest's physical addresses are (leaf 0x80000008); 36 bits, where that is not said. */
+  get addressBits(): number {
+    const entry = this.#find(ADDRESS_SIZES, 0);
+    return entry < 0 ? 36 : this.#get(entry, CPUID_ENTRY.eax) & 0xff;
   }
 
   /** A copy with the identity of vCPU `id` of `vcpus`, and the local APIC features that the host has. */

@@ -10,6 +10,7 @@ import type { ModelSpecification } from "../domain/specification.ts";
 import type { ShutdownRequest } from "../domain/xen_state.ts";
 import type { Outcome } from "../domain/outcome.ts";
 import type { Statistics, TracedRequest } from "../domain/statistics.ts";
+import { P2M_ADDRESS_BITS } from "../memory/p2m.ts";
 import { planBoot } from "../boot/loaders.ts";
 import { backedRanges, lowRamEnd } from "../boot/memory_map.ts";
 import type { BootPlan, BootRequest, Module } from "../boot/plan.ts";
@@ -22,6 +23,7 @@ import {
   DEFAULT_MEMORY_BYTES,
   type FileSource,
   type MachineOptions,
+  machineRegions,
   type ModelModule,
   type ModelOptions,
   type ModelSocket,
@@ -60,11 +62,18 @@ export interface Machine extends AsyncDisposable {
 const ANY_HOST = Infinity;
 
 /** The files of the options as a request to the loaders. @throws {UsageError} */
-export function bootRequest(options: MachineOptions, hostMaximum: number = ANY_HOST): BootRequest {
+export function bootRequest(
+  options: MachineOptions,
+  hostMaximum: number = ANY_HOST,
+  addressBits: number = P2M_ADDRESS_BITS,
+): BootRequest {
   const memoryBytes = parseMemory(options.memory ?? DEFAULT_MEMORY_BYTES);
   const vcpus = checkVcpus(options.vcpus ?? 1, hostMaximum);
   const load = (what: string, source: FileSource) => loadFile(what, source, memoryBytes);
   return {
+    xen: options.xen ?? "auto",
+    regions: machineRegions(options.extendedRegions ?? true, memoryBytes, addressBits),
+    deviceTree: options.deviceTree ?? false,
     image: load("image", options.image).bytes,
     memoryBytes,
     vcpus,
@@ -91,12 +100,16 @@ export async function startMachine(
   console: ConsoleOptions,
   made: (machine: Machine) => void = () => {},
 ): Promise<Machine> {
-  const request = bootRequest(options);
-  const plan = planBoot(request);
+  let request = bootRequest(options), plan = planBoot(request);
   const ram = backedRanges(request.memoryBytes);
   const deviceModels = checkModels(options.deviceModels ?? [], ram);
   using kvm = Kvm.open();
   checkVcpus(request.vcpus, kvm.extension(CAP.MAX_VCPUS));
+  const { addressBits } = kvm.supportedCpuid();
+  if (plan.regions.some(({ address, sizeBytes }) => address + sizeBytes > 2 ** addressBits)) {
+    request = bootRequest(options, ANY_HOST, addressBits);
+    plan = planBoot(request);
+  }
   const platform: PlatformConfiguration = {
     console,
     memoryBytes: request.memoryBytes,
@@ -105,12 +118,13 @@ export async function startMachine(
   const domain = new Domain(kvm, {
     name: nameOf(options.image),
     vcpus: request.vcpus,
-    showsXen: showsXen(options.xen ?? "auto", plan),
+    showsXen: plan.findsXen,
     carrier: chooseCarrier(options.carrier ?? "auto", request.vcpus),
     memoryBytes: request.memoryBytes,
     populateOnDemand: options.populateOnDemand ?? false,
     ram,
     memoryMap: plan.memoryMap,
+    regions: plan.regions,
     models: [
       { module: undefined, configuration: platform, memory: "none" },
       ...deviceModels.flatMap((model) => isSocket(model) ? [] : [modelSpecification(model)]),
@@ -128,10 +142,6 @@ export async function startMachine(
     await domain[Symbol.asyncDispose]();
     throw error;
   }
-}
-
-function showsXen(choice: "auto" | "on" | "off", plan: BootPlan): boolean {
-  return choice === "auto" ? plan.findsKvm !== true : choice === "on";
 }
 
 /** A domain is called by its image. */

@@ -1,9 +1,16 @@
 /** What a machine can be asked for, and the checks of it. */
 
-import { PAGE_SIZE } from "../memory/address.ts";
+import { PAGE_SIZE, SUPERPAGE_SIZE } from "../memory/address.ts";
+import {
+  type AddressRange,
+  type ExtendedRegion,
+  extendedRegions,
+  SMALLEST_REGION_BYTES,
+} from "../memory/extended_regions.ts";
+import { P2M_ADDRESS_BITS } from "../memory/p2m.ts";
 import type { Carrier } from "../domain/carriers.ts";
 import type { MemoryGrant } from "../domain/grants.ts";
-import { MINIMUM_MEMORY_BYTES } from "../boot/memory_map.ts";
+import { MINIMUM_MEMORY_BYTES, takenRanges } from "../boot/memory_map.ts";
 
 /** What the user asked for cannot be (exit status 64). One line. */
 export class UsageError extends Error {
@@ -47,6 +54,20 @@ export interface ModelSocket {
 /** A device model to attach; a string or URL is a module. */
 export type ModelOptions = string | URL | ModelModule | ModelSocket;
 
+/** Which extended regions a guest gets; sizes as that of the memory. */
+export interface ExtendedRegionOptions {
+  /** Of all of them together; default: as much as there is RAM, and 1 GiB at least. */
+  readonly limit?: number | string;
+  /** Of one at least; default 64 MiB, and 2 MiB at least. */
+  readonly smallest?: number | string;
+  /** Of one at most: what is larger is cut, with 2 MiB between the parts. Default: any size. */
+  readonly largest?: number | string;
+  /** Below 4 GiB, too, as far as that is not for devices: between RAM and 3 GiB. Default false. */
+  readonly low?: boolean;
+  /** Where none are to be, since device models come there later: addresses of first and last bytes. */
+  readonly avoid?: readonly AddressRange[];
+}
+
 /** What `deno task run` and `boot()` have in common. */
 export interface MachineOptions {
   /** The kernel, boot sector or flat image; its format is found by its bytes. */
@@ -55,6 +76,13 @@ export interface MachineOptions {
   readonly memory?: number | string;
   /** Whether CPUID says Xen, or KVM. Default "auto": Xen, but for a Linux bzImage. */
   readonly xen?: "auto" | "on" | "off";
+  /**
+   * What is kept free for frames of others that the guest maps (docs/extended-regions.md). Default true: from 4 GiB on
+   * or after RAM, as much as there is RAM, and 1 GiB at least. A guest that finds KVM has none.
+   */
+  readonly extendedRegions?: boolean | ExtendedRegionOptions;
+  /** The guest gets a device tree: as its last module, or as Linux's boot protocol says. Default false. */
+  readonly deviceTree?: boolean;
   /** RAM gets its memory page by page, with the guest's first access. Needs userfaultfd. Default false. */
   readonly populateOnDemand?: boolean;
   /** Default 1. */
@@ -93,6 +121,9 @@ const MAXIMUM_MODELS = 7;
 /** Each range is memory of its own, and so is what is left between them. */
 const MAXIMUM_GRANTS = 16;
 
+/** Regions are this much by default, if there is less RAM. */
+const LEAST_LIMIT_BYTES = 2 ** 30;
+
 const UNITS: Record<string, number> = { "": 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, T: 2 ** 40 };
 
 /**
@@ -100,13 +131,62 @@ const UNITS: Record<string, number> = { "": 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 3
  * @throws {UsageError} not a size, less than 1 MiB, more than 512 GiB
  */
 export function parseMemory(memory: number | string): number {
-  const match = /^(\d+)(?:([KMGT])i?)?B?$/i.exec(String(memory));
-  if (match === null) throw new UsageError(`memory ${memory}: not a size such as 64M or 2G`);
-  const bytes = Number(match[1]) * UNITS[(match[2] ?? "").toUpperCase()];
+  const bytes = parseSize("memory", memory);
   if (bytes < MINIMUM_MEMORY_BYTES) throw new UsageError(`memory ${memory}: a machine has at least 1M`);
   if (bytes > MAXIMUM_MEMORY_BYTES) throw new UsageError(`memory ${memory}: a machine has at most 512G`);
   if (bytes % PAGE_SIZE !== 0) throw new UsageError(`memory ${memory}: not a multiple of 4K`);
   return bytes;
+}
+
+/** Bytes from "64M" and the like. @throws {UsageError} */
+function parseSize(what: string, size: number | string): number {
+  const match = /^(\d+)(?:([KMGT])i?)?B?$/i.exec(String(size));
+  if (match === null) throw new UsageError(`${what} ${size}: not a size such as 64M or 2G`);
+  return Number(match[1]) * UNITS[(match[2] ?? "").toUpperCase()];
+}
+
+/**
+ * The extended regions of a machine. Whether they are what a guest can use is not for here: none is too large.
+ * @param addressBits of the guest's physical addresses
+ * @throws {UsageError} no sizes, or smallest < 2 MiB; avoid: no ranges
+ */
+export function machineRegions(
+  options: boolean | ExtendedRegionOptions,
+  memoryBytes: number,
+  addressBits: number,
+): ExtendedRegion[] {
+  if (options === false) return [];
+  const { limit, smallest, largest, low = false, avoid = [] } = options === true ? {} : options;
+  const size = (what: string, given: number | string | undefined, otherwise: number) =>
+    given === undefined ? otherwise : parseSize(`extended-regions ${what}`, given);
+  const sizes = {
+    limitBytes: size("limit", limit, Math.max(memoryBytes, LEAST_LIMIT_BYTES)),
+    smallestBytes: size("smallest", smallest, SMALLEST_REGION_BYTES),
+    largestBytes: size("largest", largest, Infinity),
+  };
+  for (const what of ["smallest", "largest"] as const) {
+    if (sizes[`${what}Bytes`] < SUPERPAGE_SIZE) throw new UsageError(`extended-regions ${what}: at least 2M`);
+  }
+  for (const { first, last } of avoid) {
+    const isRange = Number.isSafeInteger(first) && Number.isSafeInteger(last) && first >= 0 && first <= last;
+    if (!isRange) throw new UsageError(`extended-regions avoid ${first}-${last}: no range of addresses`);
+  }
+  const end = 2 ** Math.min(addressBits, P2M_ADDRESS_BITS);
+  return extendedRegions([...takenRanges(memoryBytes, low), ...avoid], end, sizes);
+}
+
+/** "on", "off", or "limit=2G,smallest=16M,largest=1G,low,avoid=FIRST-LAST[+FIRST-LAST...]". @throws {UsageError} */
+export function parseExtendedRegions(text: string): boolean | ExtendedRegionOptions {
+  if (text === "on" || text === "off") return text === "on";
+  const parsed: Record<string, unknown> = {};
+  for (const part of text.split(",")) {
+    const [key, value] = part.split("=", 2);
+    if (key === "low" && value === undefined) parsed.low = true;
+    else if (key === "avoid" && value !== undefined) parsed.avoid = parseRanges(`extended-regions ${part}: not`, value);
+    else if (["limit", "smallest", "largest"].includes(key) && value !== undefined) parsed[key] = value;
+    else throw new UsageError(`extended-regions ${part}: not on, off, limit=, smallest=, largest=, low or avoid=`);
+  }
+  return parsed;
 }
 
 /** The number of vCPUs. @param hostMaximum KVM_CAP_MAX_VCPUS. @throws {UsageError} */
@@ -146,13 +226,18 @@ export function checkModels(
 /** "all", "none" or "0x1000-0x1fff+0x8000-0xffff": addresses of first and last bytes. @throws {UsageError} */
 export function parseGrant(text: string): MemoryGrant {
   if (text === "all" || text === "none") return text;
-  const grant = text.split("+").map((range) => {
-    const match = /^(0x[\da-f]{1,12}|\d{1,15})-(0x[\da-f]{1,12}|\d{1,15})$/i.exec(range);
-    if (match === null) throw new UsageError(`memory=${text}: not all, none, or ranges such as 0x1000-0x1fff`);
-    return { first: Number(match[1]), last: Number(match[2]) };
-  });
+  const grant = parseRanges(`memory=${text}: not all, none, or`, text);
   checkGrant(grant);
   return grant;
+}
+
+/** @param what begins the message of a refusal */
+function parseRanges(what: string, text: string): AddressRange[] {
+  return text.split("+").map((range) => {
+    const match = /^(0x[\da-f]{1,12}|\d{1,15})-(0x[\da-f]{1,12}|\d{1,15})$/i.exec(range);
+    if (match === null) throw new UsageError(`${what} ranges such as 0x1000-0x1fff`);
+    return { first: Number(match[1]), last: Number(match[2]) };
+  });
 }
 
 function checkGrant(grant: MemoryGrant, ram?: readonly { address: number; sizeBytes: number }[]): void {

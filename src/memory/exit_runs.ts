@@ -15,11 +15,8 @@ import { PAGE_SIZE } from "./address.ts";
 import type { BankViews } from "./bank.ts";
 import { type P2m, P2M_TYPE, p2mMfn, p2mType } from "./p2m.ts";
 import { AREA, type Area, TRANSPORT } from "./stage_area.ts";
-import { MAX_RUNS, STAGE_LAYOUT } from "./stage_layout.ts";
+import { FIRST_RUN_SLOT, MAX_RUNS, STAGE_LAYOUT } from "./stage_layout.ts";
 import type { StageTable } from "./stage_table.ts";
-
-/** KVM's slots below this number are RAM's and the windows' of the fault transport (see SecondStage). */
-export const FIRST_RUN_SLOT = 256;
 
 /**
  * ADDING: KVM is about to have the slot. STALE: the pages were taken away, and KVM has it still, or will have. DELETING:
@@ -129,7 +126,7 @@ export class ExitRuns {
   /** A new run around `gfn`, ADDING, or -1. */
   #begin(gfn: number): number {
     const area = this.table.areaOf(gfn), entry = this.p2m.lookup(gfn), mfn = p2mMfn(entry);
-    if (!this.#hasRuns(area, entry) || this.#runAt(gfn) >= 0) return -1;
+    if (!this.#hasRuns(area, entry) || this.#runAt(gfn) >= 0 || this.#isInRegion(gfn)) return -1;
     const before = this.#joining(gfn, -1, MOST_PAGES / 2), after = this.#joining(gfn, 1, MOST_PAGES - before - 1);
     const count = before + 1 + after, bank = this.banks.find(mfn);
     let run = 0;
@@ -146,6 +143,11 @@ export class ExitRuns {
     this.#words[run * WORDS + STATE] = ADDING;
     if (run >= this.table.runsEnd) this.table.runsEnd = run + 1;
     return run;
+  }
+
+  /** What stands in an extended region is shown with it (RegionFrames), but for windows that the guest has asked for. */
+  #isInRegion(gfn: number): boolean {
+    return this.table.regions.isKeptFree(gfn, 1);
   }
 
   /** Whether what an entry shows gets its slot here: in a window by exit, or where there is no area, what was placed. */
@@ -165,7 +167,7 @@ export class ExitRuns {
     while (pages < most) {
       const away = (pages + 1) * step, at = gfn + away;
       if (this.p2m.lookup(at) !== entry + away || this.banks.find(p2mMfn(entry) + away) !== bank) break;
-      if (area === undefined ? this.table.areaOf(at) !== undefined : !area.contains(at)) break;
+      if (area === undefined ? this.table.areaOf(at) !== undefined || this.#isInRegion(at) : !area.contains(at)) break;
       const run = this.#runAt(at), more = run < 0 ? 1 : this.#pages(run);
       if (run >= 0 && (area !== undefined || this.#state(run) !== LIVE || pages + more > most)) break;
       pages += more;

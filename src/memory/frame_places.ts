@@ -14,6 +14,8 @@ import { FrameError } from "./frame_table.ts";
 import { home } from "./guest_ram.ts";
 import { P2M_ADDRESS_BITS, P2M_TYPE, p2mMfn, type P2mType, p2mType } from "./p2m.ts";
 import { isGranted, LOST, type PhysicalMap } from "./physical_map.ts";
+import { RegionFrames } from "./region_frames.ts";
+import type { Region } from "./region_table.ts";
 import { AREA, type Area } from "./stage_area.ts";
 
 const GFNS = 2 ** P2M_ADDRESS_BITS / PAGE_SIZE;
@@ -22,19 +24,23 @@ const GFNS = 2 ** P2M_ADDRESS_BITS / PAGE_SIZE;
 export class FramePlaces {
   /** Set when RAM is given back: whoever wants to know clears it before. */
   gaveBack = false;
+  readonly regions: RegionFrames;
 
   constructor(
     private readonly map: PhysicalMap,
     private readonly banks: BankViews,
     private readonly vm: Vm,
     private readonly isReserved: (gfn: number) => boolean,
-  ) {}
+  ) {
+    this.regions = new RegionFrames(map.table, map.p2m, banks, vm);
+  }
 
   /** Whether a frame can be placed at a gfn, or taken away from it. */
   problem(gfn: number): number {
     if (!(Number.isInteger(gfn) && gfn >= 0 && gfn < GFNS)) return EINVAL;
     const { table, p2m } = this.map, area = table.areaOf(gfn);
     if (area !== undefined) return area.state === AREA.RAM ? 0 : EBUSY;
+    if (table.regions.hasLoan(gfn, 1)) return EBUSY;
     const entry = p2m.lookup(gfn);
     const isFree = p2mType(entry) === P2M_TYPE.INVALID || isGranted(entry) || isPlaced(table, entry);
     return isFree && !this.isReserved(gfn) ? 0 : EBUSY;
@@ -52,18 +58,28 @@ export class FramePlaces {
     return type === P2M_TYPE.RAM_RW || type === P2M_TYPE.POPULATE_ON_DEMAND;
   }
 
-  /** Puts a frame at a gfn, in place of whatever is there. The p2m lock is held. */
+  /** Puts a frame at a gfn, in place of whatever is there. The p2m lock is held. @returns EBUSY RAM in a region */
   show(gfn: number, mfn: number, type: P2mType): number {
     const { table, p2m, runs } = this.map, area = table.areaOf(gfn), entry = p2m.lookup(gfn);
+    const region = area === undefined ? table.regions.of(gfn) : undefined;
+    if (region !== undefined && type === P2M_TYPE.RAM_RW && !table.isSpecial(mfn)) return EBUSY;
     const isHome = area !== undefined && type === P2M_TYPE.RAM_RW && mfn === home(area, gfn);
-    if (this.banks.find(mfn) < 0 || (!isHome && !this.get(mfn))) return EINVAL;
-    if (area === undefined) {
+    if (this.banks.find(mfn) < 0) return EINVAL;
+    if (!isHome && !this.#hold(mfn)) return ENOMEM;
+    if (region !== undefined) {
+      const result = this.regions.show(region, gfn, mfn, type === P2M_TYPE.GRANT_MAP_RO);
+      if (result !== 0) {
+        this.#showInRegionAgain(region, gfn, entry);
+        this.#letGo(mfn);
+        return result;
+      }
+    } else if (area === undefined) {
       runs.retire(gfn, 1);
     } else {
       const result = this.#showInRam(area, gfn, mfn);
       if (result !== 0) {
         this.#showAgain(area, gfn, entry);
-        if (!isHome) this.put(mfn);
+        if (!isHome) this.#letGo(mfn);
         return result;
       }
     }
@@ -82,6 +98,13 @@ export class FramePlaces {
     if (!area.registered) return 0;
     if (this.map.userfault.register(address, PAGE_SIZE) !== 0) return ENOMEM;
     return this.map.present(address, PAGE_SIZE, bank, at, false) === 0 ? 0 : ENOMEM;
+  }
+
+  /** After a failure: a region shows what its entry says. */
+  #showInRegionAgain(region: Region, gfn: number, entry: number): void {
+    const type = p2mType(entry);
+    if (type === P2M_TYPE.INVALID) this.regions.hide(region, gfn);
+    else this.regions.show(region, gfn, p2mMfn(entry), type === P2M_TYPE.GRANT_MAP_RO);
   }
 
   /** After a failure: RAM shows what its entry says. */
@@ -105,7 +128,7 @@ export class FramePlaces {
   vacate(gfn: number, mfn: number): void {
     const isOwn = this.isOwn(gfn, this.map.p2m.lookup(gfn));
     this.#hide(gfn);
-    if (!isOwn) this.put(mfn);
+    if (!isOwn) this.#letGo(mfn);
   }
 
   #hide(gfn: number): void {
@@ -113,7 +136,9 @@ export class FramePlaces {
     if (area !== undefined) {
       this.#hollow(area, gfn);
     } else {
-      runs.retire(gfn, 1);
+      const region = table.regions.of(gfn);
+      if (region !== undefined) this.regions.hide(region, gfn);
+      else runs.retire(gfn, 1);
       p2m.unmap(gfn as Gfn, 1);
     }
     table.countChange();
@@ -142,7 +167,7 @@ export class FramePlaces {
   #forget(gfn: number, entry: number): void {
     const { table } = this.map, type = p2mType(entry), mfn = p2mMfn(entry);
     if (type === P2M_TYPE.INVALID) return;
-    if (!this.isOwn(gfn, entry)) this.put(mfn);
+    if (!this.isOwn(gfn, entry)) this.#letGo(mfn);
     if (isGranted(entry)) return;
     if (table.isSpecial(mfn)) {
       if (table.gfnOfSpecial(mfn) === gfn) table.setGfnOfSpecial(mfn, -1);
@@ -160,7 +185,12 @@ export class FramePlaces {
   hasSlot(gfn: number, mfn: number): boolean {
     const { table, runs } = this.map;
     if (table.areaOf(gfn) !== undefined) return true;
+    const region = table.regions.of(gfn);
     try {
+      if (region !== undefined) {
+        this.regions.ensure(region, gfn);
+        return true;
+      }
       const hasSlot = runs.ensure(this.vm, gfn) || !this.stands(gfn, mfn); // another vCPU may have taken it away again
       if (hasSlot) this.tidy(gfn);
       return hasSlot;
@@ -173,7 +203,7 @@ export class FramePlaces {
   /** After something outside of RAM has changed: its old slot goes, and its neighbours, which shared it, get one again. */
   tidy(gfn: number): void {
     const { table, runs, p2m } = this.map;
-    if (table.areaOf(gfn) !== undefined) return;
+    if (table.areaOf(gfn) !== undefined || table.regions.of(gfn) !== undefined) return;
     try {
       runs.sweep(this.vm);
       for (const other of [gfn - 1, gfn + 1]) {
@@ -186,6 +216,19 @@ export class FramePlaces {
 
   #references(mfn: number): number {
     return this.banks.frameTable(this.banks.find(mfn)).referencesTo(mfn as Mfn);
+  }
+
+  /** A frame comes to stand somewhere. @returns false it is held too often, or there are too many such places */
+  #hold(mfn: number): boolean {
+    if (!this.map.table.countPlaced(1)) return false;
+    if (this.get(mfn)) return true;
+    this.map.table.countPlaced(-1);
+    return false;
+  }
+
+  #letGo(mfn: number): void {
+    this.map.table.countPlaced(-1);
+    this.put(mfn);
   }
 
   get(mfn: number): boolean {

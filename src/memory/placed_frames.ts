@@ -50,7 +50,8 @@ export class PlacedFrames {
 
   /**
    * A special frame stands at `gfn` from now on, and nowhere else.
-   * @returns EINVAL outside of the p2m, EBUSY there is something of a device model's or of the processor's, ENOMEM
+   * @returns EINVAL outside of the p2m, EBUSY there is something of a device model's or of the processor's, or the guest
+   *   has lent the gfn to device models, ENOMEM
    */
   place(gfn: number, mfn: number): number {
     const { table, p2m } = this.map, places = this.#places;
@@ -122,7 +123,7 @@ export class PlacedFrames {
 
   /**
    * The frame at `from` stands at `to` from now on (XENMAPSPACE_gmfn).
-   * @returns as {@linkcode place}; EINVAL there is no frame either, EXDEV it is a grant, whose frame is at home elsewhere
+   * @returns as {@linkcode place}; EBUSY `to` is in an extended region, too; EINVAL there is no frame, EXDEV it is a grant, whose frame is at home elsewhere
    */
   move(from: number, to: number): number {
     const { table, p2m } = this.map, places = this.#places;
@@ -218,6 +219,16 @@ export class PlacedFrames {
     const start = this.banks.offset(source, from) + fromOffset;
     const memory = this.banks.bytes(source).subarray(start, start + bytes);
     this.banks.bytes(target).set(memory, this.banks.offset(target, to) + toOffset);
+  }
+
+  /** Lets device models have windows in a part of an extended region (see RegionFrames). */
+  lend(first: number, count: number): number {
+    return this.#places.regions.lend(first, count);
+  }
+
+  /** The end of {@linkcode lend}. */
+  reclaim(first: number, count: number): number {
+    return this.#places.regions.reclaim(first, count);
   }
 
   /** Whether it is a frame of this domain. */

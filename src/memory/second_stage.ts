@@ -1,6 +1,6 @@
 /** The second stage: KVM slots whose host addresses show, page by page, the frames that the p2m names. */
 
-import { EEXIST, ENOSPC } from "../linux/errno.ts";
+import { EBUSY, EEXIST, ENOSPC } from "../linux/errno.ts";
 import { check, LinuxError } from "../linux/linux_error.ts";
 import { Mapping } from "../linux/mapping.ts";
 import { MemoryFile } from "../linux/memory_file.ts";
@@ -9,10 +9,18 @@ import { Userfaultfd, UserfaultUnavailable } from "../linux/userfaultfd.ts";
 import type { Vm } from "../kvm/vm.ts";
 import { type Gfn, gfnOf, PAGE_SIZE, roundDown, roundUp, SUPERPAGE_SIZE } from "./address.ts";
 import type { Bank } from "./bank.ts";
-import { FIRST_RUN_SLOT } from "./exit_runs.ts";
+import { FIRST_RUN_SLOT } from "./stage_layout.ts";
 import { P2M_ADDRESS_BITS, P2M_TYPE } from "./p2m.ts";
+import type { ExtendedRegion } from "./extended_regions.ts";
 import { BLANK, type PhysicalMap } from "./physical_map.ts";
+import { mappingLimit } from "./vmap_budget.ts";
 import { AREA, type Area, TRANSPORT, type Transport } from "./stage_area.ts";
+
+/**
+ * The part of the process's mappings that frames placed by the guest may be the reason of: each makes two at the most.
+ * Runs may take a quarter more, and the engine does not survive a host that refuses it one.
+ */
+const PLACED_PART = 0.6;
 
 /**
  * A VM's slots, as their owner makes and deletes them; what they show is changed by PhysicalMap. RAM is mapped in runs
@@ -31,6 +39,7 @@ export class SecondStage implements Disposable {
 
   /** @throws {LinuxError} */
   constructor(private readonly vm: Vm, private readonly map: PhysicalMap) {
+    map.table.limitPlaced(Math.floor(mappingLimit() * PLACED_PART / 2));
     try {
       this.#blank = this.#openTransport();
     } catch (error) {
@@ -49,6 +58,7 @@ export class SecondStage implements Disposable {
   mapRam(address: number, sizeBytes: number, bank: Bank, bankOffset: number, onDemand = false): void {
     const first = roundDown(address, SUPERPAGE_SIZE), end = roundUp(address + sizeBytes, SUPERPAGE_SIZE);
     const { table, p2m } = this.map, gfn = gfnOf(address), count = sizeBytes / PAGE_SIZE;
+    if (table.regions.isKeptFree(gfn, count)) throw new LinuxError("map_ram", EBUSY, "RAM in an extended region");
     if (onDemand && this.#blank === undefined) throw new UserfaultUnavailable(this.withoutFaults);
     using stack = new DisposableStack();
     const memory = stack.use(Mapping.reserve(end - first, SUPERPAGE_SIZE, "guest RAM"));
@@ -70,6 +80,18 @@ export class SecondStage implements Disposable {
       area.state = AREA.RAM;
       p2m.map(gfn, mfn, count, onDemand ? P2M_TYPE.POPULATE_ON_DEMAND : P2M_TYPE.RAM_RW);
     });
+  }
+
+  /** Keeps regions of the guest's physical map free from now on. Once, before the domain runs. @throws {LinuxError} */
+  addRegions(regions: readonly ExtendedRegion[]): void {
+    if (regions.length === 0) return;
+    const { table } = this.map;
+    const ones = this.#resources.use(MemoryFile.create("xenolith-ones", SUPERPAGE_SIZE));
+    const places = regions.map(({ address, sizeBytes }) => {
+      const memory = this.#resources.use(Mapping.reserve(sizeBytes, SUPERPAGE_SIZE, "extended region"));
+      return { first: gfnOf(address), count: sizeBytes / PAGE_SIZE, host: Number(memory.address) };
+    });
+    table.lock.hold(() => table.regions.begin(places, ones.number));
   }
 
   /** Gives the guest the first page of a bank as RAM, in a slot of its own. @throws {LinuxError} as {@linkcode mapRam} */
@@ -99,12 +121,14 @@ export class SecondStage implements Disposable {
   /**
    * A window of server `server`, in which nothing is mapped: accesses to it are violations from now on. Resolves when
    * KVM has its slot, which may take as long as any vCPU waits for a page.
-   * Rejects with LinuxError: EEXIST there is something there, or outside the p2m; ENOSPC too many areas; ENOMEM; what KVM says
+   * Rejects with LinuxError: EEXIST there is something there, or outside the p2m; EBUSY it has to be kept free; ENOSPC too
+   * many areas; ENOMEM; what KVM says
    */
   async addWindow(first: Gfn, count: number, server: number, transport: Transport): Promise<Area> {
     const { table, p2m } = this.map, subject = `window of 0x${count.toString(16)} pages at gfn 0x${first.toString(16)}`;
     const isInside = Number.isInteger(first) && count > 0 && first + count <= 2 ** P2M_ADDRESS_BITS / PAGE_SIZE;
     if (!isInside || !this.#isFree(first, count)) throw new LinuxError("map_window", EEXIST, subject);
+    if (table.regions.isKeptFree(first, count)) throw new LinuxError("map_window", EBUSY, subject);
     const area = table.freeArea(), isFault = transport === TRANSPORT.FAULT;
     const slot = isFault ? this.#freeSlot() : -1;
     if (area === undefined || slot >= FIRST_RUN_SLOT) throw new LinuxError("map_window", ENOSPC, subject);
@@ -112,7 +136,9 @@ export class SecondStage implements Disposable {
     const memory = isFault ? stack.use(this.#blankMemory(first, count)) : undefined;
     if (memory !== undefined) this.#slots[slot] = memory;
     table.lock.hold(() => {
-      if (!this.#isFree(first, count)) throw new LinuxError("map_window", EEXIST, subject); // it was, a moment ago
+      // Both were otherwise, a moment ago.
+      if (!this.#isFree(first, count)) throw new LinuxError("map_window", EEXIST, subject);
+      if (table.regions.isKeptFree(first, count)) throw new LinuxError("map_window", EBUSY, subject);
       area.begin(first, count, Number(memory?.address ?? 0n));
       area.setWindow(server, transport, slot);
       area.registered = isFault;

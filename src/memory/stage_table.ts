@@ -8,6 +8,7 @@
 
 import { viewAt } from "../linux/mapping.ts";
 import { Lock } from "../linux/lock.ts";
+import { REGION_TABLE_BYTES, RegionTable } from "./region_table.ts";
 import { MAX_AREAS, MAX_FAULTS, MAX_RUNS, STAGE_LAYOUT as AT } from "./stage_layout.ts";
 import { AREA, Area } from "./stage_area.ts";
 
@@ -23,7 +24,7 @@ const USERFAULT = 8, PROTECTS = 9, PIDFD = 10, SINK = 11, BLANK = 12, FAULTS = 1
 /** A double, by its byte. */
 const TICKS_PER_US = 64;
 /** Words again. */
-const WAITERS = 18, SPECIAL_MFN = 19, SPECIALS = 20, HIGHEST_GFN = 21;
+const WAITERS = 18, SPECIAL_MFN = 19, SPECIALS = 20, HIGHEST_GFN = 21, PLACED = 22, MOST_PLACED = 23;
 
 /** The table as one isolate sees it. */
 export class StageTable {
@@ -34,6 +35,7 @@ export class StageTable {
   readonly areas: readonly Area[];
   /** Words and doubles of the runs that are mapped for the exit transport (see ExitRuns). */
   readonly runs: { readonly words: Int32Array; readonly doubles: Float64Array };
+  readonly regions: RegionTable;
   /** Words and doubles of the faults that wait (see FaultTable). */
   readonly faults: { readonly words: Int32Array; readonly doubles: Float64Array };
   /** By vCPU: the fault that it waits in, plus one; or 0. */
@@ -61,6 +63,7 @@ export class StageTable {
     };
     this.runs = tables(AT.runs, MAX_RUNS * AT.runBytes);
     this.faults = tables(AT.faults, MAX_FAULTS * AT.faultBytes);
+    this.regions = new RegionTable(viewAt(at(AT.regions), REGION_TABLE_BYTES));
     this.faultOf = new Int32Array(viewAt(at(AT.faultOf), AT.faultOfBytes));
     this.#specials = new Int32Array(viewAt(at(AT.specials), AT.specialsBytes));
   }
@@ -172,6 +175,19 @@ export class StageTable {
   /** Under the p2m lock. */
   notePlaced(gfn: number): void {
     if (gfn >= this.#words[HIGHEST_GFN]) this.#words[HIGHEST_GFN] = gfn + 1;
+  }
+
+  /** Frames at places that are not their own. Under the p2m lock. @returns false that would be too many */
+  countPlaced(change: 1 | -1): boolean {
+    const placed = this.#words[PLACED] + change, most = this.#words[MOST_PLACED];
+    if (change > 0 && most > 0 && placed > most) return false;
+    this.#words[PLACED] = placed;
+    return true;
+  }
+
+  /** Before the domain runs. @param most places that {@linkcode countPlaced} lets be; 0: any number */
+  limitPlaced(most: number): void {
+    this.#words[MOST_PLACED] = most;
   }
 
   /** Runs from here on were never used. */

@@ -44,11 +44,17 @@ class MappingBudget {
 /** The limit is the process's, and so is the budget. */
 export const mappingBudget = new MappingBudget();
 
-function mappingsLeft(): number {
+/** Mappings that a process can have (vm.max_map_count): 65 530, unless somebody has changed it. */
+export function mappingLimit(): number {
   const [limit] = Array.from(
     chunksOf("/proc/sys/vm/max_map_count"),
     (chunk) => Number(new TextDecoder().decode(chunk)),
   );
+  return limit;
+}
+
+function mappingsLeft(): number {
+  const limit = mappingLimit();
   let lines = 0;
   for (const chunk of chunksOf("/proc/self/maps")) {
     for (let at = chunk.indexOf(LINE_FEED); at >= 0; at = chunk.indexOf(LINE_FEED, at + 1)) lines++;

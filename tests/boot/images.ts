@@ -2,9 +2,11 @@
 
 import type { BootRequest } from "../../src/boot/plan.ts";
 
+const NOTHING_MORE = { xen: "auto", regions: [], deviceTree: false } as const;
+
 /** A request for 64 MiB and one vCPU, unless `changes` says otherwise. */
 export function requestFor(image: Uint8Array, changes: Partial<BootRequest> = {}): BootRequest {
-  return { image, memoryBytes: 64 << 20, vcpus: 1, commandLine: "", modules: [], ...changes };
+  return { image, memoryBytes: 64 << 20, vcpus: 1, commandLine: "", modules: [], ...NOTHING_MORE, ...changes };
 }
 
 /** A program header with its bytes. */

@@ -95,6 +95,9 @@ const machines = fc.record({
   vcpus: fc.constantFrom(1, 1, 1, 2),
   commandLine: fc.constantFrom("", "", "a"),
   initrd: fc.constantFrom(undefined, undefined, new Uint8Array(), new Uint8Array(5000)),
+  xen: fc.constantFrom("auto", "on", "off"),
+  regions: fc.constantFrom([], [{ address: 2 ** 33, sizeBytes: 2 ** 30 }]),
+  deviceTree: fc.boolean(),
   modules: fc.constantFrom([], [], [{ name: "module", bytes: new Uint8Array(100), commandLine: "its own" }]),
 });
 

@@ -41,6 +41,8 @@ export class FakeGateDomain implements GateDomain, ServedDomain, Disposable {
   readonly asked: unknown[][] = [];
   readonly granted = new Map<Emulator, readonly Grant[]>();
   dying = false;
+  /** Addresses that the guest keeps free. */
+  keptFree = -1;
   readonly #pager = this.#stack.use(eventDescriptor("doorbell of the pager", false));
   readonly pagerDoorbell = this.#pager.number;
   /** Windows as they were asked for; what a file holds nobody looks at. */
@@ -65,6 +67,10 @@ export class FakeGateDomain implements GateDomain, ServedDomain, Disposable {
   };
   /** Thrown by the next operation on interrupts. */
   mistake: unknown;
+
+  keepsFree(first: number, last: number): boolean {
+    return first <= this.keptFree && this.keptFree <= last;
+  }
 
   constructor({ vcpus = 2, vcpusPerWaiter = 1 }: FakeOptions = {}) {
     this.vcpus = vcpus;

@@ -32,6 +32,13 @@ const missing = await whyNoCompiler(["stdint.h", "xen/xen.h"], "gcc or Xen's hea
 /** Exports that no public header has, and where they come from. */
 const NOT_PUBLIC: Record<string, string> = {
   HYPERCALL_PORT: "ours",
+  OUR_CPUID: "ours",
+  REGIONS_LEAF: "ours",
+  EXTENDED_REGIONS_VERSION: "ours",
+  XENMEM_extended_regions: "ours",
+  REGIONS_OP: "ours",
+  EXTENDED_REGIONS: "ours",
+  EXTENDED_REGION: "ours",
   XEN_VERSION: "ours: what Debian's headers are",
   MAX_EXTENT_ORDER: "CONFIG_DOMU_MAX_ORDER, xen/arch/x86/include/asm/config.h",
   MEMOP_EXTENT_SHIFT: "xen/include/xen/hypercall.h",

@@ -27,7 +27,8 @@ Deno.test("Xen's leaves take the place of KVM's, and say who, which version, whi
     view.setUint32(SIZE.kvm_cpuid2 + entry * SIZE.kvm_cpuid_entry2, leaf, true);
     view.setUint32(SIZE.kvm_cpuid2 + entry * SIZE.kvm_cpuid_entry2 + CPUID_ENTRY.eax, 7, true);
   });
-  table.setHypervisor(xenLeaves(5, 1, 2_600_000));
+  const regions = [{ address: 2 ** 32, sizeBytes: 2 ** 30 }, { address: 0x1ff_0000_0000, sizeBytes: 0x1_0000_0000 }];
+  table.setHypervisor(xenLeaves(5, 1, 2_600_000, regions));
   const found = answers(table);
   assertEquals(found.get("1.0"), [7, 0, 0, 0]);
   const [eax, ...signature] = found.get("40000000.0")!;
@@ -38,7 +39,13 @@ Deno.test("Xen's leaves take the place of KVM's, and say who, which version, whi
   assertEquals(found.get("40000003.0")![2], 2_600_000);
   assertEquals(found.get("40000003.2"), [2_600_000, 0, 0, 0]);
   assertEquals(found.get("40000004.0"), [0x58, 5, 1, 0]);
-  assertEquals(table.length, 1 + 7);
+  const [ourLast, ...ourSignature] = found.get("40000200.0")!;
+  assertEquals(ourLast, 0x4000_0201);
+  assertEquals(new TextDecoder().decode(new Uint8Array(Uint32Array.from(ourSignature).buffer)), "XenolithXeno");
+  assertEquals(found.get("40000201.0"), [1, 2, 0, 0]);
+  assertEquals(found.get("40000201.1"), [0x10_0000, 0, 0x4_0000, 0]);
+  assertEquals(found.get("40000201.2"), [0x1ff0_0000, 0, 0x10_0000, 0]);
+  assertEquals(table.length, 1 + 7 + 4);
 });
 
 Deno.test("ticks become nanoseconds by the fraction and the shift, whatever the frequency is", () => {

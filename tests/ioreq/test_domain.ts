@@ -67,6 +67,7 @@ export class TestDomain implements ServedDomain, Disposable {
   readonly #banks = new Map<Gfn, Bank>();
   /** How often vCPUs were told to look again. */
   wakes = 0;
+  readonly keptFree: { readonly first: number; readonly last: number }[] = [];
   /** Called before each step; what it throws is the step's failure. */
   before: (step: Step, subject?: unknown) => void = () => {};
   /** Called with each bank as it is allocated. */
@@ -110,6 +111,10 @@ export class TestDomain implements ServedDomain, Disposable {
         window.hide();
       },
     };
+  }
+
+  keepsFree(first: number, last: number): boolean {
+    return this.keptFree.some((range) => first <= range.last && range.first <= last);
   }
 
   wakeVcpus(): void {

@@ -4,6 +4,9 @@ import {
   checkVcpus,
   chooseCarrier,
   DEFAULT_MEMORY_BYTES,
+  type ExtendedRegionOptions,
+  machineRegions,
+  parseExtendedRegions,
   parseMemory,
   UsageError,
 } from "../../src/machine/options.ts";
@@ -105,4 +108,57 @@ Deno.test("checkModels() leaves room for the platform model among the 8 ioreq se
   assertEquals(checkModels([]), []);
   const message = "8 device models: at most 7 beside the platform model";
   assertThrows(() => checkModels([...models, "one too many.ts"]), UsageError, message);
+});
+
+Deno.test("parseExtendedRegions() takes on, off, and any of its keys", () => {
+  const table: [text: string, options: boolean | ExtendedRegionOptions][] = [
+    ["on", true],
+    ["off", false],
+    ["low", { low: true }],
+    ["limit=2G", { limit: "2G" }],
+    ["limit=2G,smallest=2M,largest=16M,low", { limit: "2G", smallest: "2M", largest: "16M", low: true }],
+    ["avoid=0x100000000-0x1ffffffff+0-4095", {
+      avoid: [{ first: 2 ** 32, last: 2 ** 33 - 1 }, { first: 0, last: 4095 }],
+    }],
+  ];
+  for (const [text, options] of table) assertEquals(parseExtendedRegions(text), options, text);
+  for (
+    const text of ["", "yes", "limit", "low=1", "on,low", "avoid", "avoid=1", "avoid=5-x", "limits=1G", "limit=1G,"]
+  ) {
+    assertThrows(() => parseExtendedRegions(text), UsageError, "extended-regions", text);
+  }
+});
+
+Deno.test("machineRegions() gives as much as there is RAM, 1 GiB at least, and what is asked for", () => {
+  const table: [
+    options: boolean | ExtendedRegionOptions,
+    memory: number,
+    regions: [address: number, bytes: number][],
+  ][] = [
+    [false, 64 * MIB, []],
+    [true, 64 * MIB, [[4 * GIB, GIB]]],
+    [true, 5 * GIB, [[6 * GIB, 5 * GIB]]],
+    [{ limit: "128M", low: true }, 64 * MIB, [[64 * MIB, 128 * MIB]]],
+    [{ limit: 32 * MIB }, 64 * MIB, []],
+    [{ limit: 32 * MIB, smallest: "2M" }, 64 * MIB, [[4 * GIB, 32 * MIB]]],
+    [{ limit: "96M", smallest: "16M", largest: "64M" }, 64 * MIB, [[4 * GIB, 64 * MIB], [
+      4 * GIB + 66 * MIB,
+      32 * MIB,
+    ]]],
+    [{ avoid: [{ first: 4 * GIB, last: 5 * GIB }] }, 64 * MIB, [[5 * GIB + 2 * MIB, GIB]]],
+    [{ limit: "1T" }, 64 * MIB, [[4 * GIB, 12 * GIB]]],
+  ];
+  for (const [options, memory, regions] of table) {
+    const found = machineRegions(options, memory, 34).map(({ address, sizeBytes }) => [address, sizeBytes]);
+    assertEquals(found, regions, Deno.inspect(options));
+  }
+  for (
+    const options of [
+      { limit: "much" },
+      { smallest: "1M" },
+      { largest: 4096 },
+      { avoid: [{ first: 2, last: 1 }] },
+      { avoid: [{ first: -1, last: 1 }] },
+    ]
+  ) assertThrows(() => machineRegions(options, 64 * MIB, 34), UsageError, "extended-regions");
 });

@@ -5,7 +5,7 @@ import { ENOMEM } from "../../src/linux/errno.ts";
 import { LinuxError } from "../../src/linux/linux_error.ts";
 import { viewAt } from "../../src/linux/mapping.ts";
 import { type Gfn, PAGE_SIZE } from "../../src/memory/address.ts";
-import { FIRST_RUN_SLOT } from "../../src/memory/exit_runs.ts";
+import { FIRST_RUN_SLOT } from "../../src/memory/stage_layout.ts";
 import { TRANSPORT } from "../../src/memory/stage_area.ts";
 import { mappingsIn } from "../linux/process.ts";
 import { FIRST, firstByte, map, revoke, SERVER, TestWindows } from "./test_windows.ts";

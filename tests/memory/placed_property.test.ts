@@ -3,16 +3,18 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { LinuxError } from "../../src/linux/linux_error.ts";
+import { SUPERPAGE_FRAMES } from "../../src/memory/address.ts";
 import { P2M_TYPE, p2mMfn, p2mType } from "../../src/memory/p2m.ts";
 import { testWith, USERFAULT } from "../support/capabilities.ts";
 import { failing, replacing } from "../support/replacing.ts";
-import { HOLE, ONES, RAM, RAM_PAGES, TestPlaced } from "./test_placed.ts";
+import { HOLE, ONES, OTHER_REGION, RAM, RAM_PAGES, REGION, REGION_PAGES, TestPlaced } from "./test_placed.ts";
 
 const RUNS = Number(Deno.env.get("XENOLITH_PROPERTY_RUNS") ?? 150);
 const ENOMEM = 12, SPECIALS = 4;
 
-/** Six pages of RAM and six of nothing. */
-const GFNS = [0, 1, 2, 3, 4, 5].flatMap((page) => [RAM + page, HOLE + page]);
+/** Six pages of RAM and six of nothing, and some of extended regions: neighbours, in other chunks, and the last ones. */
+const IN_REGIONS = [0, 1, SUPERPAGE_FRAMES, REGION_PAGES - 1].map((page) => REGION + page).concat(OTHER_REGION);
+const GFNS = [0, 1, 2, 3, 4, 5].flatMap((page) => [RAM + page, HOLE + page]).concat(IN_REGIONS);
 const gfn = fc.constantFrom(...GFNS);
 const action = fc.oneof(
   fc.record({ op: fc.constant("place"), gfn, frame: fc.nat(SPECIALS - 1) }),
@@ -54,7 +56,8 @@ class Model {
       standing.set(gfn, { mfn: test.special(frame) });
     } else if (op === "move") {
       const result = placed.move(gfn, to);
-      assertEquals(result === 0, here !== undefined && !here.grant, `${result}`);
+      const isKeptFree = gfn !== to && to >= REGION && here !== undefined && !test.table.isSpecial(here.mfn);
+      assertEquals(result === 0, here !== undefined && !here.grant && !isKeptFree, `${result}`);
       if (result === 0 && gfn !== to) this.#move(gfn, to);
     } else if (op === "remove" || op === "decrease") {
       const done = op === "remove" ? placed.remove(gfn) === 0 : placed.decrease(gfn, 1) === 1;
@@ -75,7 +78,7 @@ class Model {
     } else if (op === "ungrant") {
       assertEquals(placed.unmapGrant(gfn, here?.mfn ?? 0) === 0, here?.grant === true);
       if (here?.grant) standing.delete(gfn);
-    } else if (!isOwn || isRam(to)) {
+    } else if (!isOwn || isRam(to) || to >= REGION) {
       this.#fail(at, () => placed.place(to, test.special(frame)), () => {
         this.#leave(test.special(frame));
         standing.set(to, { mfn: test.special(frame) });
@@ -119,7 +122,8 @@ class Model {
       const found = standing.get(gfn), entry = test.p2m.lookup(gfn), where = `gfn 0x${gfn.toString(16)}`;
       if (found === undefined) {
         assertEquals(p2mType(entry), P2M_TYPE.INVALID, where);
-        assertEquals(test.look(gfn), gfn < HOLE ? ONES : "exits", where);
+        const isShown = test.chunks.some(([first, pages]) => gfn >= first && gfn < first + pages);
+        assertEquals(test.look(gfn), gfn < HOLE || isShown ? ONES : "exits", where);
         continue;
       }
       assertEquals(p2mMfn(entry), found.mfn, where);

@@ -1,7 +1,7 @@
 /** RAM, holes, special frames and frames that are placed, over a VM that only remembers its slots. */
 
 import { viewAt } from "../../src/linux/mapping.ts";
-import { type Gfn, type Mfn, PAGE_SIZE } from "../../src/memory/address.ts";
+import { type Gfn, type Mfn, PAGE_SIZE, SUPERPAGE_FRAMES } from "../../src/memory/address.ts";
 import type { Bank } from "../../src/memory/bank.ts";
 import { GuestMemory } from "../../src/memory/guest_memory.ts";
 import { GuestRam } from "../../src/memory/guest_ram.ts";
@@ -13,6 +13,10 @@ import { TestWindows } from "./test_windows.ts";
 
 /** RAM is at gfns from RAM on, and there is nothing at those from HOLE on. */
 export const RAM = 0x10 as Gfn, RAM_PAGES = 64, HOLE = 0xf_0000 as Gfn, RESERVED = 0xfee00;
+
+/** Two extended regions, in chunks of 2 MiB: three chunks, and one. */
+export const REGION = 0x20_0000 as Gfn, REGION_PAGES = 3 * SUPERPAGE_FRAMES;
+export const OTHER_REGION = 0x30_0000 as Gfn, OTHER_REGION_PAGES = SUPERPAGE_FRAMES;
 
 /** What its first byte says of a page that reads as ones. */
 export const ONES = 0xff;
@@ -30,6 +34,10 @@ export class TestPlaced extends TestWindows {
     super();
     this.stage.mapRam(RAM * PAGE_SIZE, RAM_PAGES * PAGE_SIZE, this.bank, 0, onDemand);
     this.area = this.table.areaOf(RAM)!;
+    this.stage.addRegions([
+      { address: REGION * PAGE_SIZE, sizeBytes: REGION_PAGES * PAGE_SIZE },
+      { address: OTHER_REGION * PAGE_SIZE, sizeBytes: OTHER_REGION_PAGES * PAGE_SIZE },
+    ]);
     for (const bank of [this.bank, this.specials]) {
       const bytes = new Uint8Array(bank.directmap.buffer), base = bank === this.bank ? 0 : 0x80;
       for (let frame = 0; frame < bank.frames && !onDemand; frame++) bytes[frame * PAGE_SIZE] = base + frame;
@@ -95,9 +103,18 @@ export class TestPlaced extends TestWindows {
     return byte[0];
   }
 
-  /** KVM's slots outside of RAM: first gfn and pages. */
+  /** KVM's slots outside of RAM and of regions: first gfn and pages. */
   get runs(): [gfn: number, pages: number][] {
-    return [...this.kvm.slots.values()].filter(({ address }) => address >= HOLE * PAGE_SIZE)
+    return this.#slots((gfn) => gfn >= HOLE && gfn < REGION);
+  }
+
+  /** Those of regions. */
+  get chunks(): [gfn: number, pages: number][] {
+    return this.#slots((gfn) => gfn >= REGION);
+  }
+
+  #slots(isWanted: (gfn: number) => boolean): [gfn: number, pages: number][] {
+    return [...this.kvm.slots.values()].filter(({ address }) => isWanted(address / PAGE_SIZE))
       .map(({ address, sizeBytes }): [number, number] => [address / PAGE_SIZE, sizeBytes / PAGE_SIZE])
       .sort(([one], [other]) => one - other);
   }

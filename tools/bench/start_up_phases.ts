@@ -33,6 +33,7 @@ const domain = new Domain(kvm, {
   name: "null.img",
   showsXen: true,
   memoryMap: plan.memoryMap,
+  regions: plan.regions,
   vcpus,
   carrier: "worker",
   memoryBytes,

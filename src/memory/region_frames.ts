@@ -1,0 +1,161 @@
+/**
+ * Frames in extended regions. A region has address space of the host for all of it, and KVM a slot for each chunk of it
+ * in which a frame has ever stood: so placing one is one mmap, without a change of slots. Where no frame stands a chunk
+ * shows ones; what the guest writes there is lost, or read again at other such gfns of its own.
+ *
+ * Order of locks: see StageTable.
+ */
+
+import { EBUSY, EINVAL, ENOMEM, ENOSPC } from "../linux/errno.ts";
+import { placeShared, writeAt } from "../linux/remap.ts";
+import type { Vm } from "../kvm/vm.ts";
+import { PAGE_SIZE, SUPERPAGE_FRAMES, SUPERPAGE_SIZE } from "./address.ts";
+import type { BankViews } from "./bank.ts";
+import { type P2m, P2M_TYPE, p2mType } from "./p2m.ts";
+import { CHUNK, chunkOf, hostOf, type Region, type RegionTable } from "./region_table.ts";
+import { FIRST_REGION_SLOT } from "./stage_layout.ts";
+import type { StageTable } from "./stage_table.ts";
+
+/** Bytes of ones that are written at a time. */
+const ONES_BYTES = 64 << 10;
+
+/** What stands in a region, in pages. */
+export interface RegionTally {
+  /** Granted frames, and those of other domains. */
+  readonly grants: number;
+  /** Frames of the hypervisor's: shared_info, the grant table, rings. */
+  readonly special: number;
+  /** Pages of device models in windows that the guest has asked for. */
+  readonly device: number;
+  /** Lent to device models, whether anything is there or not. */
+  readonly lent: number;
+}
+
+/** Regions as one isolate changes them. Results are 0 or an error number. */
+export class RegionFrames {
+  readonly #regions: RegionTable;
+
+  constructor(
+    private readonly table: StageTable,
+    private readonly p2m: P2m,
+    private readonly banks: BankViews,
+    private readonly vm: Vm,
+  ) {
+    this.#regions = table.regions;
+  }
+
+  /** Shows a frame. The p2m lock is held. @param readOnly the guest's writes fail @returns ENOMEM */
+  show(region: Region, gfn: number, mfn: number, readOnly: boolean): number {
+    const bank = this.banks.find(mfn), chunk = chunkOf(region, gfn, this.#regions.chunkPages);
+    if (this.#regions.chunk(chunk) === CHUNK.ABSENT && this.#blank(region, chunk) !== 0) return ENOMEM;
+    const at = this.banks.offset(bank, mfn), descriptor = this.banks.descriptor(bank);
+    return placeShared(hostOf(region, gfn), PAGE_SIZE, descriptor, at, readOnly) === 0 ? 0 : ENOMEM;
+  }
+
+  /** Shows ones again. The p2m lock is held. */
+  hide(region: Region, gfn: number): void {
+    // In the place of a mapping of its own: there is always room for that.
+    placeShared(
+      hostOf(region, gfn),
+      PAGE_SIZE,
+      this.#regions.ones,
+      (gfn - region.first) % SUPERPAGE_FRAMES * PAGE_SIZE,
+    );
+  }
+
+  /** Has KVM show what stands at a gfn; by a carrier, which may have to wait. @throws {LinuxError} it has no slot */
+  ensure(region: Region, gfn: number): void {
+    const { chunkPages } = this.#regions, chunk = chunkOf(region, gfn, chunkPages);
+    if (this.#regions.chunk(chunk) === CHUNK.SHOWN) return;
+    this.table.slotsLock.hold(() => {
+      if (this.#regions.chunk(chunk) !== CHUNK.BLANK) return;
+      this.#setSlot(region, chunk, true);
+      this.#regions.setChunk(chunk, CHUNK.SHOWN);
+    });
+  }
+
+  /**
+   * Lets device models have windows in [first, first + count), in which nothing may stand then but what they map there.
+   * @returns EINVAL no region has it, or it is not made of whole chunks; EBUSY something stands there, or it is lent
+   *   already; ENOSPC too many loans
+   */
+  lend(first: number, count: number): number {
+    const region = this.#regions.of(first), { chunkPages } = this.#regions;
+    if (region === undefined || !(count > 0) || first + count > region.first + region.count) return EINVAL;
+    const isWhole = (gfn: number) => (gfn - region.first) % chunkPages === 0 || gfn === region.first + region.count;
+    if (!isWhole(first) || !isWhole(first + count)) return EINVAL;
+    return this.table.slotsLock.hold(() => {
+      const result = this.table.lock.hold(() => {
+        const isFree = this.p2m.nextFrame(first, first + count) === first + count;
+        if (!isFree || this.#regions.hasLoan(first, count)) return EBUSY;
+        return this.#regions.lend(first, count) ? 0 : ENOSPC;
+      });
+      if (result !== 0) return result;
+      // Where a window is by exit, KVM must not have a slot.
+      for (let gfn = first; gfn < first + count; gfn += chunkPages) {
+        this.#unshow(region, chunkOf(region, gfn, chunkPages));
+      }
+      return 0;
+    });
+  }
+
+  /** The end of a loan. @returns EINVAL no such loan; EBUSY a window is there */
+  reclaim(first: number, count: number): number {
+    return this.table.lock.hold(() => {
+      const loan = this.#regions.loanAround(first, count);
+      if (loan < 0 || this.#regions.loanPages(loan) !== count) return EINVAL;
+      for (let id = 0; id < this.table.areasEnd; id++) {
+        const area = this.table.areas[id];
+        if (!area.isFree && first < area.first + area.count && area.first < first + count) return EBUSY;
+      }
+      this.#regions.endLoan(loan);
+      return 0;
+    });
+  }
+
+  /** Fills a chunk's host addresses with ones. The p2m lock is held. */
+  #blank(region: Region, chunk: number): number {
+    const regions = this.#regions, first = (chunk - region.firstChunk) * regions.chunkPages;
+    if (!regions.onesFilled && !this.#fillOnes()) return ENOMEM;
+    const end = Math.min(first + regions.chunkPages, region.count) * PAGE_SIZE;
+    for (let at = first * PAGE_SIZE; at < end; at += SUPERPAGE_SIZE) {
+      if (placeShared(region.host + at, SUPERPAGE_SIZE, regions.ones, 0) !== 0) return ENOMEM;
+    }
+    regions.setChunk(chunk, CHUNK.BLANK);
+    return 0;
+  }
+
+  #fillOnes(): boolean {
+    const ones = new Uint8Array(ONES_BYTES).fill(0xff);
+    for (let at = 0; at < SUPERPAGE_SIZE; at += ONES_BYTES) {
+      if (writeAt(this.#regions.ones, ones, at) !== ONES_BYTES) return false;
+    }
+    return this.#regions.onesFilled = true;
+  }
+
+  /** Under the slots lock. */
+  #unshow(region: Region, chunk: number): void {
+    if (this.#regions.chunk(chunk) !== CHUNK.SHOWN) return;
+    this.#setSlot(region, chunk, false);
+    this.#regions.setChunk(chunk, CHUNK.BLANK);
+  }
+
+  #setSlot(region: Region, chunk: number, on: boolean): void {
+    const { chunkPages } = this.#regions, first = (chunk - region.firstChunk) * chunkPages;
+    const pages = on ? Math.min(chunkPages, region.count - first) : 0;
+    const host = BigInt(region.host + first * PAGE_SIZE);
+    this.vm.setMemoryRegion(FIRST_REGION_SLOT + chunk, (region.first + first) * PAGE_SIZE, pages * PAGE_SIZE, host);
+  }
+}
+
+/** What stands in a region at the moment. */
+export function tallyOf(region: Region, table: StageTable, p2m: P2m): RegionTally {
+  const end = region.first + region.count;
+  let grants = 0, special = 0, device = 0;
+  for (let gfn = p2m.nextFrame(region.first, end); gfn < end; gfn = p2m.nextFrame(gfn + 1, end)) {
+    if (table.regions.hasLoan(gfn, 1)) device++;
+    else if (p2mType(p2m.lookup(gfn)) === P2M_TYPE.RAM_RW) special++;
+    else grants++;
+  }
+  return { grants, special, device, lent: table.regions.lentPages(region) };
+}
