@@ -7,6 +7,7 @@
 export { type Machine, startMachine } from "./src/machine/machine.ts";
 export {
   type CarrierKind,
+  type ExtendedRegionOptions,
   type FileSource,
   type MachineOptions,
   type ModelModule,
@@ -18,15 +19,18 @@ export {
 export type { VcpuState } from "./src/domain/vcpu_record.ts";
 export type { ShutdownRequest } from "./src/domain/xen_state.ts";
 export type { Outcome, OutcomeKind } from "./src/domain/outcome.ts";
-export type { AddressRange, MemoryGrant } from "./src/domain/grants.ts";
+export type { AddressRange } from "./src/memory/address.ts";
+export type { MemoryGrant } from "./src/domain/grants.ts";
 export type {
   RangeStatistics,
+  RegionStatistics,
   ServerStatistics,
   Statistics,
   TracedRequest,
   VcpuStatistics,
   WindowStatistics,
 } from "./src/domain/statistics.ts";
+export type { RegionTally } from "./src/memory/region_frames.ts";
 export type { ConsoleOptions } from "./src/devices/console.ts";
 export { ImageError } from "./src/boot/plan.ts";
 export { KvmUnavailable } from "./src/kvm/kvm.ts";

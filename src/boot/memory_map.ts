@@ -1,7 +1,7 @@
 /** Where a guest has memory, and what it is told about it: both derived from the size of its memory alone. */
 
-import { PAGE_SIZE, roundDown, roundUp } from "../memory/address.ts";
-import type { AddressRange, ExtendedRegion } from "../memory/extended_regions.ts";
+import { type AddressRange, PAGE_SIZE, roundDown, roundUp } from "../memory/address.ts";
+import type { ExtendedRegion } from "../memory/extended_regions.ts";
 import { MEMORY_TYPE, type MemoryRange } from "./plan.ts";
 
 /** The least memory of a machine: less than this has no room for the firmware area. */

@@ -1,7 +1,7 @@
 /** A guest's physical map as lines for a terminal. */
 
+import type { AddressRange } from "../memory/address.ts";
 import { RESERVED_RANGES } from "../devices/platform_map.ts";
-import type { AddressRange } from "../memory/extended_regions.ts";
 
 /** What a part of the map is, and the character that its bar is drawn with. */
 const BARS = { RAM: "█", loaded: "▚", region: "▒", window: "▓", reserved: "░", free: "·" } as const;

@@ -1,17 +1,9 @@
 /** Which guest memory a device model gets: what was granted, and nothing else. */
 
-import { gfnOf, PAGE_SIZE } from "../memory/address.ts";
+import { type AddressRange, gfnOf, PAGE_SIZE } from "../memory/address.ts";
 import type { Bank } from "../memory/bank.ts";
 import { GuestAddressError, type GuestMemory } from "../memory/guest_memory.ts";
 import type { GuestMemoryAccess } from "../dm/host.ts";
-
-/** Guest-physical addresses from the first to the last byte, both in the same or in different pages. */
-export interface AddressRange {
-  /** The first byte's. */
-  readonly first: number;
-  /** The last byte's. */
-  readonly last: number;
-}
 
 /** All of the domain's memory, none of it, or what of it lies in these ranges; whole pages. */
 export type MemoryGrant = "all" | "none" | readonly AddressRange[];

@@ -1,12 +1,7 @@
 /** What a machine can be asked for, and the checks of it. */
 
-import { PAGE_SIZE, SUPERPAGE_SIZE } from "../memory/address.ts";
-import {
-  type AddressRange,
-  type ExtendedRegion,
-  extendedRegions,
-  SMALLEST_REGION_BYTES,
-} from "../memory/extended_regions.ts";
+import { type AddressRange, PAGE_SIZE, SUPERPAGE_SIZE } from "../memory/address.ts";
+import { type ExtendedRegion, extendedRegions, SMALLEST_REGION_BYTES } from "../memory/extended_regions.ts";
 import { P2M_ADDRESS_BITS } from "../memory/p2m.ts";
 import type { Carrier } from "../domain/carriers.ts";
 import type { MemoryGrant } from "../domain/grants.ts";

@@ -3,6 +3,14 @@
 /** A guest-physical address in bytes. Guests have at most 48 address bits, so a number holds it exactly. */
 export type GuestAddress = number & { readonly __kind: "guest address" };
 
+/** Guest-physical addresses from the first to the last byte, both in the same or in different pages. */
+export interface AddressRange {
+  /** The first byte's. */
+  readonly first: number;
+  /** The last byte's. */
+  readonly last: number;
+}
+
 /** A guest frame number: a guest-physical address divided by {@linkcode PAGE_SIZE}. */
 export type Gfn = number & { readonly __kind: "gfn" };
 

@@ -6,18 +6,12 @@
  * They are computed once, when the domain is made, and never change.
  */
 
-import { roundDown, roundUp, SUPERPAGE_SIZE } from "./address.ts";
+import { type AddressRange, roundDown, roundUp, SUPERPAGE_SIZE } from "./address.ts";
 
 /** A range in bytes. Both are multiples of 2 MiB. */
 export interface ExtendedRegion {
   readonly address: number;
   readonly sizeBytes: number;
-}
-
-/** [first, last] in bytes. */
-export interface AddressRange {
-  readonly first: number;
-  readonly last: number;
 }
 
 /** How regions are cut from what is free. Sizes are in bytes. */

@@ -2,9 +2,9 @@
 
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
+import type { AddressRange } from "../../src/memory/address.ts";
 import { takenRanges } from "../../src/boot/memory_map.ts";
 import {
-  type AddressRange,
   extendedRegions,
   MAX_REGIONS,
   type RegionSizes,
