@@ -1,9 +1,9 @@
 /** What of the guest's memory a device model gets: where RAM is cut, which banks are given, what is checked in-process. */
 
+import type { AddressRange } from "../../src/memory/address.ts";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import {
-  type AddressRange,
   cutRam,
   granted,
   GrantedMemory,
