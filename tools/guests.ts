@@ -127,6 +127,15 @@ async function allGuests(): Promise<string[]> {
   return names.sort();
 }
 
+/** The C files of a guest but its main one. */
+async function sourcesBeside(main: string): Promise<string[]> {
+  const folder = main.slice(0, main.lastIndexOf("/") + 1), sources: string[] = [];
+  for await (const { name } of Deno.readDir(folder)) {
+    if (name.endsWith(".c") && folder + name !== main) sources.push(folder + name);
+  }
+  return sources.sort();
+}
+
 /** Builds images; an object file of lib/ is made once for each recipe, whatever the number of guests. */
 class Builder {
   readonly #scratch: string;
@@ -147,7 +156,8 @@ class Builder {
     }
     // One after the other: the order of objects is the order of code in the image.
     const objects: string[] = [];
-    for (const source of [...recipe.lib.map((file) => LIB + file), main]) {
+    const others = await sourcesBeside(main);
+    for (const source of [...recipe.lib.map((file) => LIB + file), ...others, main]) {
       objects.push(await this.#object(recipe, source));
     }
     await run([...recipe.link, "-o", image, ...objects]);

@@ -13,6 +13,7 @@ enum {
   ESRCH = 3,
   ENXIO = 6,
   E2BIG = 7,
+  ENOMEM = 12,
   EACCES = 13,
   EFAULT = 14,
   EBUSY = 16,
@@ -25,6 +26,7 @@ enum {
   ETIME = 62,
   EILSEQ = 84,
   EOPNOTSUPP = 95,
+  ENOBUFS = 105,
 };
 
 // ---- Finding Xen (xen.c)
@@ -310,6 +312,39 @@ static inline long reservation(word subop) {
 static inline bool has_memory_op(void) {
   long pages = reservation(XENMEM_CURRENT_RESERVATION);
   return pages > HYPERCALL_MEMORY_OP && (unsigned long)pages <= UINT32_MAX;
+}
+
+// ---- Extended regions: ours, not Xen's (docs/extended-regions.md)
+
+enum {
+  XENOLITH_CPUID_FIRST = 0x40000200,
+  XENOLITH_CPUID_REGIONS = 1,
+  EXTENDED_REGIONS_VERSION = 1,
+  XENMEM_EXTENDED_REGIONS = 62,
+  EXTENDED_REGIONS_GET = 0,
+  EXTENDED_REGIONS_LEND = 1,
+  EXTENDED_REGIONS_RECLAIM = 2,
+  MAX_EXTENDED_REGIONS = 16,
+};
+
+struct xen_extended_regions {
+  uint32_t version, op;
+  uint16_t domain, pad;
+  uint32_t count;
+  uint64_t first_gfn, gfns;  // of a loan
+  uint64_t granularity;
+  uint64_t regions;  // address of struct xen_extended_region
+};
+
+struct xen_extended_region {
+  uint64_t first_gfn, gfns, grants, special, device, lent;
+};
+
+static inline long extended_regions_op(struct xen_extended_regions *argument, uint32_t op) {
+  argument->version = EXTENDED_REGIONS_VERSION;
+  argument->op = op;
+  argument->domain = DOMID_SELF;
+  return memory_op(XENMEM_EXTENDED_REGIONS, argument);
 }
 
 // ---- Multicall

@@ -67,7 +67,7 @@ export class Layout {
     const acpiStart = acpiBase(request.memoryBytes, request.vcpus);
     const tables = firmware(request.vcpus, acpiStart);
     const spilled = tables.segments.some((segment) => segment.address >= acpiStart);
-    this.memoryMap = memoryMap(request.memoryBytes, spilled ? acpiStart : undefined, request.regions);
+    this.memoryMap = memoryMap(request.memoryBytes, spilled ? acpiStart : undefined);
     this.rsdp = tables.rsdp;
     this.#segments = checkSegments(tables.segments, this.memoryMap);
   }

@@ -8,7 +8,7 @@ import { elfNotes, isElf, parseElf } from "./elf.ts";
 import { flat } from "./flat.ts";
 import { checkSegments, endOf } from "./layout.ts";
 import { findHeader, multiboot } from "./multiboot.ts";
-import { memoryMap } from "./memory_map.ts";
+import { memoryMap, withRegions } from "./memory_map.ts";
 import { type BootPlan, type BootRequest, ImageError, type Loader, type MachinePlan } from "./plan.ts";
 import { pvh } from "./pvh.ts";
 
@@ -60,15 +60,15 @@ export function planBoot(asked: BootRequest): MachinePlan {
     throw new ImageError(`${loader.format}: ${first.what} at address 0, where nothing may be`);
   }
   checkEntry(plan);
-  return { ...plan, segments, findsXen, regions: request.regions };
+  const { regions } = request;
+  return { ...plan, segments, memoryMap: withRegions(plan.memoryMap, regions), findsXen, regions };
 }
 
 /** A tree that is handed over as a module is the last one, and its command line says what it is. */
 function withDeviceTree(loader: Loader, request: BootRequest): BootRequest {
   if (!request.deviceTree || loader.deviceTree === "own") return request;
   if (loader.deviceTree === undefined) throw new ImageError(`${loader.format}: carries no device tree`);
-  const map = memoryMap(request.memoryBytes, undefined, request.regions);
-  const bytes = flatten(machineTree(request, map));
+  const bytes = flatten(machineTree(request, memoryMap(request.memoryBytes)));
   return { ...request, modules: [...request.modules, { name: "device tree", bytes, commandLine: "device-tree" }] };
 }
 

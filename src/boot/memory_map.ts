@@ -58,18 +58,13 @@ export function backedRanges(memoryBytes: number): BackedRange[] {
 }
 
 /**
- * The memory map that the guest is told, sorted by address. Every range in it is backed by memory, but for extended
- * regions, which it calls unusable.
+ * The memory map that the guest is told, sorted by address. Every range in it is backed by memory.
  *
  * @param memoryBytes at least {@linkcode MINIMUM_MEMORY_BYTES}
  * @param acpiStart where the ACPI tables begin that did not fit into the firmware area; they reach up to the end of low
  *   RAM. Nothing is told as ACPI when it is left out.
  */
-export function memoryMap(
-  memoryBytes: number,
-  acpiStart = lowRamEnd(memoryBytes),
-  regions: readonly ExtendedRegion[] = [],
-): MemoryRange[] {
+export function memoryMap(memoryBytes: number, acpiStart = lowRamEnd(memoryBytes)): MemoryRange[] {
   const lowEnd = lowRamEnd(memoryBytes);
   const highBytes = roundDown(memoryBytes, PAGE_SIZE) - lowEnd;
   const ranges: MemoryRange[] = [
@@ -80,21 +75,27 @@ export function memoryMap(
     { address: acpiStart, sizeBytes: lowEnd - acpiStart, type: MEMORY_TYPE.ACPI },
     { address: HIGH_RAM_START, sizeBytes: highBytes, type: MEMORY_TYPE.RAM },
   ];
-  const kept = regions.map((region): MemoryRange => ({ ...region, type: MEMORY_TYPE.UNUSABLE }));
-  return [...ranges.filter((range) => range.sizeBytes > 0), ...kept].sort((one, other) => one.address - other.address);
+  return ranges.filter((range) => range.sizeBytes > 0);
 }
 
+/** A memory map with extended regions, which it calls unusable: so whoever looks for Xen's is told them. */
+export function withRegions(map: readonly MemoryRange[], regions: readonly ExtendedRegion[]): MemoryRange[] {
+  const kept = regions.map((region): MemoryRange => ({ ...region, type: MEMORY_TYPE.UNUSABLE }));
+  return [...map, ...kept].sort((one, other) => one.address - other.address);
+}
+
+/** Above RAM, at least this much is for devices whose windows do not fit below 4 GiB: up to a multiple of twice as much. */
+const HIGH_DEVICES_BYTES = 16 * 2 ** 30;
+
 /**
- * Where something is in the guest's physical map, or may come to be: RAM, and what is below 4 GiB beside it, where
- * device models have their windows. Extended regions are elsewhere.
- * @param low of what is below 4 GiB, only what {@linkcode LOW_RAM_LIMIT} leaves to devices
+ * Where something is in the guest's physical map, or may come to be: RAM, and the windows of device models. Extended
+ * regions are elsewhere: from 32 GiB on, or further up where there is much RAM.
+ * @param low whether they may lie between RAM and {@linkcode LOW_RAM_LIMIT}, too
  */
 export function takenRanges(memoryBytes: number, low: boolean): AddressRange[] {
   const lowEnd = lowRamEnd(memoryBytes), highBytes = roundDown(memoryBytes, PAGE_SIZE) - lowEnd;
-  return [
-    { first: 0, last: (low ? lowEnd : HIGH_RAM_START) - 1 },
-    { first: LOW_RAM_LIMIT, last: HIGH_RAM_START + highBytes - 1 },
-  ];
+  const devicesEnd = roundUp(HIGH_RAM_START + highBytes + HIGH_DEVICES_BYTES, 2 * HIGH_DEVICES_BYTES);
+  return [{ first: 0, last: lowEnd - 1 }, { first: low ? LOW_RAM_LIMIT : lowEnd, last: devicesEnd - 1 }];
 }
 
 /**

@@ -96,6 +96,8 @@ export interface BootPlan {
 
 /** A plan, and what the machine is to be for it. */
 export interface MachinePlan extends BootPlan {
+  /** Extended regions included, whether the format tells them or not: Xen does (XENMEM_memory_map). */
+  readonly memoryMap: readonly MemoryRange[];
   /** Whether the guest is to find Xen by CPUID; else it finds KVM. */
   readonly findsXen: boolean;
   /** Sorted; none for a guest that finds KVM. */

@@ -4,6 +4,7 @@ import { hex, Structure } from "./bytes.ts";
 import { type Elf, type ElfNote, elfNotes, elfSegments, isElf, parseElf } from "./elf.ts";
 import { protectedEntry } from "./entry_state.ts";
 import { Layout, type PlacedModule } from "./layout.ts";
+import { withRegions } from "./memory_map.ts";
 import type { BootPlan, BootRequest, Loader, MemoryRange } from "./plan.ts";
 
 const FORMAT = "ELF with a Xen PVH note";
@@ -69,11 +70,12 @@ function entryAddress(elf: Elf): number {
 function placeStartInfo(layout: Layout, request: BootRequest, modules: readonly PlacedModule[]): number {
   const commandLine = layout.placeCommandLine(request);
   const moduleList = modules.length === 0 ? 0 : layout.placeStructure("module list", moduleTable(modules));
-  const map = layout.placeStructure("memory map", memoryMapTable(layout.memoryMap));
+  const ranges = withRegions(layout.memoryMap, request.regions);
+  const map = layout.placeStructure("memory map", memoryMapTable(ranges));
   const info = new Structure(START_INFO_BYTES)
     .u32(0, START_INFO_MAGIC).u32(4, 1).u32(8, 0).u32(12, modules.length)
     .u64(16, moduleList).u64(24, commandLine).u64(32, layout.rsdp)
-    .u64(40, map).u32(48, layout.memoryMap.length);
+    .u64(40, map).u32(48, ranges.length);
   return layout.placeStructure("start info", info.bytes);
 }
 

@@ -121,7 +121,10 @@ export interface DeviceModelHost {
   readonly memory: GuestMemoryAccess;
   /** Claims I/O ports `first` to `first + count - 1` (map_io_range_to_ioreq_server, type PORT). */
   mapPorts(first: number, count: number, handler: RangeHandler, options?: RangeOptions): void;
-  /** Claims guest-physical `address` to `address + sizeBytes - 1` (type MEMORY). */
+  /**
+   * Claims guest-physical `address` to `address + sizeBytes - 1` (type MEMORY).
+   * @throws {DmOpError} EBUSY it is kept free for the guest (docs/extended-regions.md); EEXIST
+   */
   mapMemory(address: number, sizeBytes: number, handler: RangeHandler, options?: RangeOptions): void;
   /**
    * Memory of the model's own. It lives as long as the model.
@@ -136,7 +139,7 @@ export interface DeviceModelHost {
   /**
    * Claims guest-physical `address` to `address + sizeBytes - 1` as a window, in which nothing is mapped.
    * @param address, sizeBytes multiples of 4096
-   * @throws {DmOpError} EBUSY a violation by fault is still to be answered; EEXIST there is memory or another window; EOPNOTSUPP no such transport on this host; ENOSPC
+   * @throws {DmOpError} EBUSY a violation by fault is still to be answered, or it is kept free for the guest; EEXIST there is memory or another window; EOPNOTSUPP no such transport on this host; ENOSPC
    */
   mapWindow(address: number, sizeBytes: number, handler: WindowHandler, options?: WindowOptions): GuestWindow;
   /** Gives up a window, which takes back all its pages; `address` is what {@linkcode mapWindow} got. @throws {DmOpError} EBUSY likewise */

@@ -7,6 +7,7 @@ import { BankViews } from "../memory/bank.ts";
 import { GuestMemory } from "../memory/guest_memory.ts";
 import { P2m } from "../memory/p2m.ts";
 import type { PhysicalMap } from "../memory/physical_map.ts";
+import type { KeepsFree } from "../ioreq/server_table.ts";
 import { ServerViews } from "../ioreq/server_view.ts";
 import { RANGE } from "../ioreq/abi.ts";
 import { COMMAND } from "../ioreq/command_ring.ts";
@@ -38,6 +39,7 @@ function attach(control: ControlBlock, start: ModelStart, report: (report: Repor
   const ask = (operation: string, request: ModelRequest, serve = () => {}) => asked(operation, request, report, serve);
   const map = control.physicalMap, pager = control.pagerDoorbell(start.pagerDoorbell);
   const table = control.servers, server = table.server(start.server);
+  const keepsFree: KeepsFree = (first, last) => map.table.regions.keepsFree(first, last);
   const { slots, ring, area } = new ServerViews(table).view(start.server);
   const vm = new Vm(new Descriptor(control.vm, "VM"), 0);
   const lines = new InterruptLines(control.interruptLines, vm);
@@ -48,7 +50,7 @@ function attach(control: ControlBlock, start: ModelStart, report: (report: Repor
     ring,
     area: area!,
     memory: new GrantedMemory(memory, start.memory),
-    mapRange: (type, first, last) => table.change(() => server.ranges[type].add(first, last)),
+    mapRange: (type, first, last) => table.addRange(server, type, first, last, keepsFree),
     unmapRange: (type, first, last) => table.change(() => server.ranges[type].remove(first, last)),
     bufferRange: (type, first, last) => table.change(() => server.bufferedRanges[type].cover(first, last)),
     setIrqLevel: (gsi, level) => lines.setLevel(gsi, level),

@@ -52,8 +52,7 @@ export class ServedDomainMemory implements ServedDomain {
   }
 
   keepsFree(first: number, last: number): boolean {
-    const gfn = gfnOf(first);
-    return this.parts.control.physicalMap.table.regions.isKeptFree(gfn, gfnOf(last) - gfn + 1);
+    return this.parts.control.physicalMap.table.regions.keepsFree(first, last);
   }
 
   wakeVcpus(): void {

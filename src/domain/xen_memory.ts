@@ -1,6 +1,7 @@
 /** A domain's memory as its guest's hypercalls change it, and its grants. */
 
 import { Descriptor } from "../linux/descriptor.ts";
+import { EBUSY } from "../linux/errno.ts";
 import { LinuxError } from "../linux/linux_error.ts";
 import { Vm } from "../kvm/vm.ts";
 import { PAGE_SIZE } from "../memory/address.ts";
@@ -143,7 +144,13 @@ export class XenMemory implements MemoryDomain, GrantDomain {
   }
 
   reclaim(first: number, count: number): number {
-    return this.frames.reclaim(first, count);
+    const { servers } = this.control;
+    return this.frames.reclaim(first, count, (end) =>
+      servers.change(() => {
+        if (servers.hasMemory(first * PAGE_SIZE, (first + count) * PAGE_SIZE - 1)) return EBUSY;
+        end();
+        return 0;
+      }));
   }
 
   memType(gfn: number): number {

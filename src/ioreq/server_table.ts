@@ -1,8 +1,10 @@
 /** The domain's ioreq servers in shared memory: what each claims, where its memory is, how it is woken. */
 
+import { EBUSY } from "../linux/errno.ts";
 import { viewAt } from "../linux/mapping.ts";
 import { Lock } from "../linux/lock.ts";
 import { BUFIOREQ, type Bufioreq, MAX_SERVERS, RANGE, type RangeType } from "./abi.ts";
+import { DmOpError } from "./dm_op_error.ts";
 import { RANGE_SET_BYTES, RangeSet } from "./range_set.ts";
 
 /** Words at the table's start. The generation is odd while ranges change. */
@@ -80,6 +82,30 @@ export class ServerTable {
     }
   }
 
+  /**
+   * Adds a range to a server's (map_io_range_to_ioreq_server).
+   * @param keepsFree whether memory has pages that no device model can have
+   * @throws {DmOpError} EBUSY it is kept free; EEXIST it overlaps; ENOMEM too many ranges
+   */
+  addRange(server: Server, type: RangeType, first: number, last: number, keepsFree: KeepsFree): void {
+    this.change(() => {
+      if (type === RANGE.MEMORY && keepsFree(first, last)) {
+        const range = `[0x${first.toString(16)}, 0x${last.toString(16)}]`;
+        throw new DmOpError("map_io_range_to_ioreq_server", EBUSY, `${range} is kept free for the guest`);
+      }
+      server.ranges[type].add(first, last);
+    });
+  }
+
+  /** Whether any server claims memory of [first, last]. Inside {@linkcode change}. */
+  hasMemory(first: number, last: number): boolean {
+    for (let id = 0; id < MAX_SERVERS; id++) {
+      const ranges = this.server(id).ranges[RANGE.MEMORY].list();
+      if (ranges.some(([start, end]) => first <= end && start <= last)) return true;
+    }
+    return false;
+  }
+
   /** Runs `change` on the table: one writer at a time, selections start over. */
   change<T>(change: () => T): T {
     return this.#lock.hold(() => {
@@ -92,6 +118,9 @@ export class ServerTable {
     });
   }
 }
+
+/** Whether guest-physical [first, last] has pages that no device model can have (docs/extended-regions.md). */
+export type KeepsFree = (first: number, last: number) => boolean;
 
 /** One server's part of the table. Everything but {@linkcode claims} and the counters is changed inside `change`. */
 export class Server {

@@ -1,6 +1,6 @@
 /** The device model operations on ioreq servers, with Xen's rules and refusals (xen/common/ioreq.c). */
 
-import { EBUSY, EINVAL, ENOENT, ENOSPC, EPERM } from "../linux/errno.ts";
+import { EINVAL, ENOENT, ENOSPC, EPERM } from "../linux/errno.ts";
 import type { Gfn } from "../memory/address.ts";
 import type { Bank } from "../memory/bank.ts";
 import { BUFIOREQ, type Bufioreq, MAX_SERVERS, RANGE, type RangeType, RESOURCE_FRAME } from "./abi.ts";
@@ -116,13 +116,9 @@ export class IoreqServers implements Disposable {
    *   the guest has not lent; ENOMEM too many ranges; ENOENT, EPERM
    */
   mapRange(emulator: Emulator, id: number, type: RangeType, first: number, last: number): void {
-    const operation = "map_io_range_to_ioreq_server";
-    const { server, inherited } = this.#ranged(operation, emulator, id, type, first, last);
-    if (type === RANGE.MEMORY && this.domain.keepsFree(first, last)) {
-      throw new DmOpError(operation, EBUSY, `[0x${first.toString(16)}, 0x${last.toString(16)}] is kept free`);
-    }
-    const ranges = server.ranges[type];
-    if (!inherited || !ranges.contains(first, last)) this.table.change(() => ranges.add(first, last));
+    const { server, inherited } = this.#ranged("map_io_range_to_ioreq_server", emulator, id, type, first, last);
+    if (inherited && server.ranges[type].contains(first, last)) return;
+    this.table.addRange(server, type, first, last, (first, last) => this.domain.keepsFree(first, last));
   }
 
   /** unmap_io_range_from_ioreq_server. @throws {DmOpError} EINVAL; ENOENT not all of it is mapped, or no such server */

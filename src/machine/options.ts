@@ -72,8 +72,8 @@ export interface MachineOptions {
   /** Whether CPUID says Xen, or KVM. Default "auto": Xen, but for a Linux bzImage. */
   readonly xen?: "auto" | "on" | "off";
   /**
-   * What is kept free for frames of others that the guest maps (docs/extended-regions.md). Default true: from 4 GiB on
-   * or after RAM, as much as there is RAM, and 1 GiB at least. A guest that finds KVM has none.
+   * What is kept free for frames of others that the guest maps (docs/extended-regions.md). Default true: from 32 GiB on,
+   * as much as there is RAM, and 1 GiB at least. A guest that finds KVM has none.
    */
   readonly extendedRegions?: boolean | ExtendedRegionOptions;
   /** The guest gets a device tree: as its last module, or as Linux's boot protocol says. Default false. */

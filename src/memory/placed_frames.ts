@@ -227,8 +227,8 @@ export class PlacedFrames {
   }
 
   /** The end of {@linkcode lend}. */
-  reclaim(first: number, count: number): number {
-    return this.#places.regions.reclaim(first, count);
+  reclaim(first: number, count: number, last: (end: () => void) => number): number {
+    return this.#places.regions.reclaim(first, count, last);
   }
 
   /** Whether it is a frame of this domain. */

@@ -99,8 +99,12 @@ export class RegionFrames {
     });
   }
 
-  /** The end of a loan. @returns EINVAL no such loan; EBUSY a window is there */
-  reclaim(first: number, count: number): number {
+  /**
+   * The end of a loan.
+   * @param last has it end while nobody can claim memory, if nobody has claimed any of it: else EBUSY
+   * @returns EINVAL no such loan; EBUSY a window is there
+   */
+  reclaim(first: number, count: number, last: (end: () => void) => number): number {
     return this.table.lock.hold(() => {
       const loan = this.#regions.loanAround(first, count);
       if (loan < 0 || this.#regions.loanPages(loan) !== count) return EINVAL;
@@ -108,8 +112,7 @@ export class RegionFrames {
         const area = this.table.areas[id];
         if (!area.isFree && first < area.first + area.count && area.first < first + count) return EBUSY;
       }
-      this.#regions.endLoan(loan);
-      return 0;
+      return last(() => this.#regions.endLoan(loan));
     });
   }
 

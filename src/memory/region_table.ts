@@ -1,6 +1,6 @@
 /** A domain's extended regions in shared memory: where they are, which parts KVM shows, and what the guest has lent. */
 
-import { type Gfn, PAGE_SIZE, SUPERPAGE_FRAMES } from "./address.ts";
+import { type Gfn, gfnOf, PAGE_SIZE, SUPERPAGE_FRAMES } from "./address.ts";
 import { MAX_REGIONS } from "./extended_regions.ts";
 
 /** Ranges that a guest may have lent at one time. */
@@ -117,6 +117,12 @@ export class RegionTable {
       if (first < region.first + region.count && region.first < first + count) return this.loanAround(first, count) < 0;
     }
     return false;
+  }
+
+  /** The same of bytes [first, last]. */
+  keepsFree(first: number, last: number): boolean {
+    const gfn = gfnOf(first);
+    return this.isKeptFree(gfn, gfnOf(last) - gfn + 1);
   }
 
   /** The loan that has all of [first, first + count), or -1. */

@@ -64,7 +64,7 @@ testWith(
       memoryBytes: 5 * 2 ** 30,
       regions: REGIONS,
     };
-    const text = await source(flatten(machineTree(request, memoryMap(request.memoryBytes, undefined, REGIONS))));
+    const text = await source(flatten(machineTree(request, memoryMap(request.memoryBytes))));
     const properties = Array.from(text.matchAll(/^\s*(.*) = (.*);$/gm), ([, name, value]) => `${name} ${value}`);
     const memory = "<0x00 0x00 0x00 0x9fc00 0x00 0x100000 0x00 0xbff00000 0x01 0x00 0x00 0x80000000>";
     const places = "<0x00 0xff800000 0x00 0x100000 0x01 0x00 0x00 0x40000000 0x180 0x00 0x07 0xffe00000>";
@@ -112,7 +112,7 @@ Deno.test("formats that carry no tree say so", () => {
   assertThrows(() => planBoot(requestFor(old, { deviceTree: true })), ImageError, "takes no device tree");
 });
 
-Deno.test("planBoot() tells of extended regions whoever finds Xen, and nobody else", () => {
+Deno.test("the plan of a guest that finds Xen has extended regions, and no other", () => {
   const kept = (image: Uint8Array, xen: "auto" | "on" | "off") => {
     const { findsXen, regions, memoryMap } = planBoot(requestFor(image, { xen, regions: REGIONS }));
     const told = memoryMap.filter(({ type }) => type === MEMORY_TYPE.UNUSABLE);

@@ -28,6 +28,7 @@ Deno.test("pvh hands over start info with command line, RSDP, memory map and mod
     commandLine: "quiet",
     initrd: Uint8Array.of(1, 2, 3),
     modules: [{ name: "second", bytes: new Uint8Array(5000).fill(7), commandLine: "a b" }],
+    regions: [{ address: 2 ** 33, sizeBytes: 2 ** 30 }],
   }));
   const memory = new GuestMemory(plan.segments);
   const info = plan.entry.registers.rbx!;

@@ -47,7 +47,7 @@ testWith([], "doctor --json IMAGE has format, entry, segments and memory map, by
   assertEquals(segments.find(({ what }: { what: string }) => what === "initrd").sizeBytes, 142);
   assertEquals(memoryMap.slice(-2), [
     { address: 2 ** 32, sizeBytes: 2 * 2 ** 30, type: 1, name: "RAM" },
-    { address: 6 * 2 ** 30, sizeBytes: 5 * 2 ** 30, type: 5, name: "UNUSABLE" },
+    { address: 32 * 2 ** 30, sizeBytes: 5 * 2 ** 30, type: 5, name: "UNUSABLE" },
   ]);
 });
 

@@ -17,6 +17,7 @@ const MAP_64M = "memory map: 0x0000000000000000, 0x000000000009fc00 bytes, RAM\n
   "memory map: 0x000000000009fc00, 0x0000000000000400 bytes, reserved\n" +
   "memory map: 0x00000000000e0000, 0x0000000000020000 bytes, reserved\n" +
   "memory map: 0x0000000000100000, 0x0000000003f00000 bytes, RAM\n";
+const REGION_1G = "memory map: 0x0000000800000000, 0x0000000040000000 bytes, unusable\n";
 
 const GUESTS: Record<string, readonly Expectation[]> = {
   hello: [{ ...CHOSE_0, console: "Hello from Xenolith, in 64-bit long mode\n" }],
@@ -44,7 +45,12 @@ const GUESTS: Record<string, readonly Expectation[]> = {
     ),
   }],
   memory: [
-    { ...CHOSE_0, console: new RegExp(`^${MAP_64M}memory: 6[45]\\d{3} KiB tested\n$`), options: { memory: "64M" } },
+    { ...CHOSE_0, console: new RegExp(`^${MAP_64M}${REGION_1G}memory: 6[45]\\d{3} KiB tested\n$`) },
+    {
+      ...CHOSE_0,
+      console: new RegExp(`^${MAP_64M}memory: 6[45]\\d{3} KiB tested\n$`),
+      options: { memory: "64M", extendedRegions: false },
+    },
     { ...CHOSE_0, console: /\nmemory: \d+ KiB tested\n$/, options: { memory: "2M" } },
   ],
   unclaimed: [{
@@ -139,7 +145,17 @@ for (const [guest, expectations] of Object.entries(GUESTS)) {
 
 testWith([], "every image in guests/ is in this catalogue or has a test of its own", () => {
   const ioreq = ["buffered", "ioreq-many", "ioreq-mmio", "ioreq-pio", "pci-scan"];
-  const xen = ["clock", "evtchn", "hypercalls", "hypercalls32", "physmap", "pvconsole", "xenstore"];
+  const xen = [
+    "clock",
+    "evtchn",
+    "hypercalls",
+    "hypercalls32",
+    "physmap",
+    "pvconsole",
+    "xenstore",
+    "unpopulated",
+    "ballooned",
+  ];
   const elsewhere = ["echo", "modules", "smp", "retry", "revoke", "touch", "upcall", "window", ...ioreq, ...xen];
   const images = Array.from(Deno.readDirSync("guests"), ({ name }) => name).filter((name) => name.endsWith(".img"));
   assertEquals(images.map((name) => name.slice(0, -4)).sort(), [...Object.keys(GUESTS), ...elsewhere].sort());

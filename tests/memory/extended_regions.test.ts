@@ -55,17 +55,18 @@ Deno.test("extendedRegions() gives 16 at most", () => {
   assertEquals(regions.at(-1), { address: 15 * 2 * BLOCK, sizeBytes: BLOCK });
 });
 
-Deno.test("takenRanges() leaves what is above 4 GiB and RAM, and what is low only if that is asked for", () => {
+Deno.test("takenRanges() leaves what is above RAM and windows, and what is low only if that is asked for", () => {
   const cases: [memoryBytes: number, low: boolean, regions: [number, number][]][] = [
-    [64 * MIB, false, [[4096, 8192]]],
-    [64 * MIB, true, [[64, 3072], [4096, 8192]]],
-    [3 * GIB - 32 * MIB, true, [[4096, 8192]]],
-    [5 * GIB, false, [[6144, 8192]]],
-    [5 * GIB, true, [[6144, 8192]]],
-    [MIB + 4096, true, [[2, 3072], [4096, 8192]]],
+    [64 * MIB, false, [[32 * 1024, 128 * 1024]]],
+    [64 * MIB, true, [[64, 3072], [32 * 1024, 128 * 1024]]],
+    [3 * GIB - 32 * MIB, true, [[32 * 1024, 128 * 1024]]],
+    [15 * GIB, false, [[32 * 1024, 128 * 1024]]],
+    [15 * GIB + MIB, true, [[64 * 1024, 128 * 1024]]],
+    [100 * GIB, false, []],
+    [MIB + 4096, true, [[2, 3072], [32 * 1024, 128 * 1024]]],
   ];
   for (const [memoryBytes, low, regions] of cases) {
-    assertEquals(found(takenRanges(memoryBytes, low), 8 * GIB), regions, `${memoryBytes} ${low}`);
+    assertEquals(found(takenRanges(memoryBytes, low), 128 * GIB), regions, `${memoryBytes} ${low}`);
   }
 });
 
