@@ -127,7 +127,7 @@ struct module {
   uint64_t address, size, command_line, reserved;
 };
 
-enum { MEMORY_RAM = 1 };
+enum { MEMORY_RAM = 1, MEMORY_UNUSABLE = 5 };
 
 struct memory_range {
   uint64_t address, size;

@@ -60,6 +60,7 @@ static uint64_t above_ram(void) {
   uint64_t end = 0;
   for (unsigned i = 0; i < start_info->memory_map_entries; i++, range++) {
     uint64_t range_end = range->address + range->size;
+    if (range->type == MEMORY_UNUSABLE) continue;  // an extended region
     if (range->address < LOWEST_DEVICE && range_end > end) end = range_end;
   }
   return end + 2 * PAGE <= LOWEST_DEVICE ? end : 0;

@@ -1,7 +1,5 @@
 #include "regions.h"
 
-enum { MEMORY_UNUSABLE = 5 };
-
 int regions_by_memory_op(struct gfn_range *regions) {
   struct xen_extended_region list[MAX_EXTENDED_REGIONS];
   struct xen_extended_regions argument = {.count = MAX_EXTENDED_REGIONS, .regions = (word)list};

@@ -1,7 +1,7 @@
 /** Where a guest has memory, and what it is told about it: both derived from the size of its memory alone. */
 
 import { type AddressRange, PAGE_SIZE, roundDown, roundUp } from "../memory/address.ts";
-import type { ExtendedRegion } from "../memory/extended_regions.ts";
+import { type ExtendedRegion, SMALLEST_REGION_BYTES } from "../memory/extended_regions.ts";
 import { MEMORY_TYPE, type MemoryRange } from "./plan.ts";
 
 /** The least memory of a machine: less than this has no room for the firmware area. */
@@ -88,14 +88,24 @@ export function withRegions(map: readonly MemoryRange[], regions: readonly Exten
 const HIGH_DEVICES_BYTES = 16 * 2 ** 30;
 
 /**
- * Where something is in the guest's physical map, or may come to be: RAM, and the windows of device models. Extended
- * regions are elsewhere: from 32 GiB on, or further up where there is much RAM.
- * @param low whether they may lie between RAM and {@linkcode LOW_RAM_LIMIT}, too
+ * What of a guest's physical map can be extended regions: in 3 GiB, what is no RAM; or all behind the RAM above 4 GiB and
+ * the windows of devices there.
  */
-export function takenRanges(memoryBytes: number, low: boolean): AddressRange[] {
+export type RegionPlace = "low" | "high";
+
+/**
+ * Where regions are if nobody says it: low, as long as all RAM is. Linux takes them for RAM that may be used one day, and
+ * would make room for bounce buffers if they were above 4 GiB: 64 MiB of them (docs/extended-regions.md).
+ */
+export function regionPlace(memoryBytes: number): RegionPlace {
+  return lowRamEnd(memoryBytes) + SMALLEST_REGION_BYTES <= LOW_RAM_LIMIT ? "low" : "high";
+}
+
+/** Where no extended region can be: RAM is there, or devices' windows may come to be, or it is the other place. */
+export function takenRanges(memoryBytes: number, place: RegionPlace): AddressRange[] {
   const lowEnd = lowRamEnd(memoryBytes), highBytes = roundDown(memoryBytes, PAGE_SIZE) - lowEnd;
-  const devicesEnd = roundUp(HIGH_RAM_START + highBytes + HIGH_DEVICES_BYTES, 2 * HIGH_DEVICES_BYTES);
-  return [{ first: 0, last: lowEnd - 1 }, { first: low ? LOW_RAM_LIMIT : lowEnd, last: devicesEnd - 1 }];
+  if (place === "low") return [{ first: 0, last: lowEnd - 1 }, { first: LOW_RAM_LIMIT, last: Infinity }];
+  return [{ first: 0, last: roundUp(HIGH_RAM_START + highBytes + HIGH_DEVICES_BYTES, 2 * HIGH_DEVICES_BYTES) - 1 }];
 }
 
 /**

@@ -55,7 +55,7 @@ Boots each IMAGE in turn; its console is stdin and stdout. Ctrl-] leaves an inte
   --xen WHETHER      whether the guest finds Xen by CPUID, or KVM: auto, on, off (auto: on, but for a Linux bzImage)
   --extended-regions WHICH
                      address space kept free for what the guest maps: on, off, or any of limit=SIZE, smallest=SIZE,
-                     largest=SIZE, low, avoid=FIRST-LAST[+FIRST-LAST...] (on; docs/extended-regions.md)
+                     largest=SIZE, place=low|high, avoid=FIRST-LAST[+...] (on; docs/extended-regions.md)
   --device-tree      give the guest a device tree
   --populate-on-demand
                      RAM gets its memory page by page, with the guest's first access

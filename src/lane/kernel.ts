@@ -29,15 +29,18 @@ const MODULES = [
   "kvm-amd",
 ] as const;
 
+/** Not loaded by the lane, but there for guests that boot the same kernel: drivers by which processes map grants. */
+const OTHER_MODULES = ["xen-gntdev", "xen-gntalloc"] as const;
+
 /** Part of the entry's name: what was made by another layout is not used. */
-const LAYOUT = 1;
+const LAYOUT = 2;
 
 /** Comes after a module's signature (scripts/sign-file.c), which has a length field before it. */
 const SIGNATURE_MAGIC = "~Module signature appended~\n", SIGNATURE_INFORMATION_BYTES = 12;
 
 /** A kernel in the cache. */
 export interface Kernel {
-  /** The cache's entry: `vmlinux`, `vmlinuz`, `modules/NAME.ko`, `order` (a module's name a line), `release`. */
+  /** The cache's entry: `vmlinux`, `vmlinuz`, `modules/NAME.ko`, `order` (the name of each that is loaded), `release`. */
   readonly directory: string;
   /** For QEMU's -kernel. */
   readonly image: string;
@@ -106,14 +109,14 @@ async function copyModules(unpacked: string, directory: string): Promise<string[
   const files = new Map(walk(unpacked).map((path) => [/([^/]+)\.ko(\.xz|\.zst)?$/.exec(path)?.[1], path]));
   Deno.mkdirSync(`${directory}/modules`);
   const order: string[] = [];
-  for (const name of MODULES) {
+  for (const name of [...MODULES, ...OTHER_MODULES]) {
     const path = files.get(name);
     if (path === undefined) continue;
     const bytes = Deno.readFileSync(path);
     const module = path.endsWith(".xz") ? await filter("busybox", ["xzcat"], bytes) : bytes;
     if (module === undefined) throw new Error(`${path} cannot be unpacked`);
     Deno.writeFileSync(`${directory}/modules/${name}.ko`, withoutSignature(module));
-    order.push(name);
+    if ((MODULES as readonly string[]).includes(name)) order.push(name);
   }
   if (!order.includes("kvm-amd")) throw new LaneUnavailable(`Debian's kernel has no module kvm-amd`);
   return order;

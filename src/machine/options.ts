@@ -5,7 +5,7 @@ import { type ExtendedRegion, extendedRegions, SMALLEST_REGION_BYTES } from "../
 import { P2M_ADDRESS_BITS } from "../memory/p2m.ts";
 import type { Carrier } from "../domain/carriers.ts";
 import type { MemoryGrant } from "../domain/grants.ts";
-import { MINIMUM_MEMORY_BYTES, takenRanges } from "../boot/memory_map.ts";
+import { MINIMUM_MEMORY_BYTES, type RegionPlace, regionPlace, takenRanges } from "../boot/memory_map.ts";
 
 /** What the user asked for cannot be (exit status 64). One line. */
 export class UsageError extends Error {
@@ -57,8 +57,11 @@ export interface ExtendedRegionOptions {
   readonly smallest?: number | string;
   /** Of one at most: what is larger is cut, with 2 MiB between the parts. Default: any size. */
   readonly largest?: number | string;
-  /** Below 4 GiB, too, as far as that is not for devices: between RAM and 3 GiB. Default false. */
-  readonly low?: boolean;
+  /**
+   * Low: between RAM and 3 GiB, from there down. High: from 32 GiB on, or further up where there is much RAM. Default: low,
+   * if there is room, since Linux sets RAM aside for bounce buffers when there may be any above 4 GiB.
+   */
+  readonly place?: RegionPlace;
   /** Where none are to be, since device models come there later: addresses of first and last bytes. */
   readonly avoid?: readonly AddressRange[];
 }
@@ -72,7 +75,7 @@ export interface MachineOptions {
   /** Whether CPUID says Xen, or KVM. Default "auto": Xen, but for a Linux bzImage. */
   readonly xen?: "auto" | "on" | "off";
   /**
-   * What is kept free for frames of others that the guest maps (docs/extended-regions.md). Default true: from 32 GiB on,
+   * What is kept free for frames of others that the guest maps (docs/extended-regions.md). Default true:
    * as much as there is RAM, and 1 GiB at least. A guest that finds KVM has none.
    */
   readonly extendedRegions?: boolean | ExtendedRegionOptions;
@@ -151,7 +154,8 @@ export function machineRegions(
   addressBits: number,
 ): ExtendedRegion[] {
   if (options === false) return [];
-  const { limit, smallest, largest, low = false, avoid = [] } = options === true ? {} : options;
+  const { limit, smallest, largest, avoid = [], ...given } = options === true ? {} : options;
+  const place = given.place ?? regionPlace(memoryBytes);
   const size = (what: string, given: number | string | undefined, otherwise: number) =>
     given === undefined ? otherwise : parseSize(`extended-regions ${what}`, given);
   const sizes = {
@@ -166,20 +170,20 @@ export function machineRegions(
     const isRange = Number.isSafeInteger(first) && Number.isSafeInteger(last) && first >= 0 && first <= last;
     if (!isRange) throw new UsageError(`extended-regions avoid ${first}-${last}: no range of addresses`);
   }
-  const end = 2 ** Math.min(addressBits, P2M_ADDRESS_BITS);
-  return extendedRegions([...takenRanges(memoryBytes, low), ...avoid], end, sizes);
+  const taken = [...takenRanges(memoryBytes, place), ...avoid], end = 2 ** Math.min(addressBits, P2M_ADDRESS_BITS);
+  return extendedRegions(taken, end, place === "low" ? "top" : "bottom", sizes);
 }
 
-/** "on", "off", or "limit=2G,smallest=16M,largest=1G,low,avoid=FIRST-LAST[+FIRST-LAST...]". @throws {UsageError} */
+/** "on", "off", or "limit=2G,smallest=16M,largest=1G,place=low,avoid=FIRST-LAST[+FIRST-LAST...]". @throws {UsageError} */
 export function parseExtendedRegions(text: string): boolean | ExtendedRegionOptions {
   if (text === "on" || text === "off") return text === "on";
   const parsed: Record<string, unknown> = {};
   for (const part of text.split(",")) {
     const [key, value] = part.split("=", 2);
-    if (key === "low" && value === undefined) parsed.low = true;
+    if (key === "place" && (value === "low" || value === "high")) parsed.place = value;
     else if (key === "avoid" && value !== undefined) parsed.avoid = parseRanges(`extended-regions ${part}: not`, value);
     else if (["limit", "smallest", "largest"].includes(key) && value !== undefined) parsed[key] = value;
-    else throw new UsageError(`extended-regions ${part}: not on, off, limit=, smallest=, largest=, low or avoid=`);
+    else throw new UsageError(`extended-regions ${part}: not on, off, limit=, smallest=, largest=, place= or avoid=`);
   }
   return parsed;
 }

@@ -16,7 +16,7 @@ export interface ExtendedRegion {
 
 /** How regions are cut from what is free. Sizes are in bytes. */
 export interface RegionSizes {
-  /** Of all regions together: the highest go first, and the last is shortened. */
+  /** Of all regions together; the last one to be cut is shortened for it. */
   readonly limitBytes: number;
   /** A smaller one is none; at least 2 MiB. */
   readonly smallestBytes: number;
@@ -34,26 +34,29 @@ export const MAX_REGIONS = 16;
  * The regions of a guest's physical map, sorted by address: its holes, each start rounded up and each size down to 2 MiB.
  * @param taken where something is or may come to be: in any order, may overlap
  * @param end the first address that the guest cannot use
+ * @param side from which the holes are used, where there is more than the limit
  */
 export function extendedRegions(
   taken: readonly AddressRange[],
   end: number,
+  side: "bottom" | "top",
   { limitBytes, smallestBytes, largestBytes }: RegionSizes,
 ): ExtendedRegion[] {
-  const regions: ExtendedRegion[] = [], largest = roundDown(largestBytes, SUPERPAGE_SIZE);
+  const regions: ExtendedRegion[] = [], free = holes(taken, end), isTop = side === "top";
+  const smallest = Math.max(smallestBytes, SUPERPAGE_SIZE), largest = roundDown(largestBytes, SUPERPAGE_SIZE);
   let left = roundDown(limitBytes, SUPERPAGE_SIZE);
-  for (const hole of holes(taken, end)) {
-    const holeEnd = roundDown(hole.last + 1, SUPERPAGE_SIZE);
-    for (let address = roundUp(hole.first, SUPERPAGE_SIZE); address < holeEnd;) {
-      const sizeBytes = Math.min(holeEnd - address, largest, left);
-      if (sizeBytes < Math.max(smallestBytes, SUPERPAGE_SIZE)) break;
-      if (regions.length === MAX_REGIONS) return regions;
-      regions.push({ address, sizeBytes });
+  for (const { first, last } of isTop ? free.reverse() : free) {
+    let low = roundUp(first, SUPERPAGE_SIZE), high = roundDown(last + 1, SUPERPAGE_SIZE);
+    for (;;) {
+      const sizeBytes = Math.min(high - low, largest, left);
+      if (sizeBytes < smallest || regions.length === MAX_REGIONS) break;
+      regions.push({ address: isTop ? high - sizeBytes : low, sizeBytes });
       left -= sizeBytes;
-      address += sizeBytes + SUPERPAGE_SIZE;
+      if (isTop) high -= sizeBytes + SUPERPAGE_SIZE;
+      else low += sizeBytes + SUPERPAGE_SIZE;
     }
   }
-  return regions;
+  return regions.sort((one, other) => one.address - other.address);
 }
 
 /** What is not taken of [0, end), sorted. */

@@ -17,7 +17,7 @@ const MAP_64M = "memory map: 0x0000000000000000, 0x000000000009fc00 bytes, RAM\n
   "memory map: 0x000000000009fc00, 0x0000000000000400 bytes, reserved\n" +
   "memory map: 0x00000000000e0000, 0x0000000000020000 bytes, reserved\n" +
   "memory map: 0x0000000000100000, 0x0000000003f00000 bytes, RAM\n";
-const REGION_1G = "memory map: 0x0000000800000000, 0x0000000040000000 bytes, unusable\n";
+const REGION_1G = "memory map: 0x0000000080000000, 0x0000000040000000 bytes, unusable\n";
 
 const GUESTS: Record<string, readonly Expectation[]> = {
   hello: [{ ...CHOSE_0, console: "Hello from Xenolith, in 64-bit long mode\n" }],

@@ -36,7 +36,7 @@ for (const carrier of ["worker", "native"] as const) {
     assertEquals(ram.ballooned, 0);
     const [{ parts, ...region }] = regions;
     // What the guest has not taken away: shared_info and two frames of the grant table, at the region's start.
-    assertEquals(region, { first: 32 * GIB, last: 33 * GIB - 1, grants: 0, special: 3, device: 0, lent: 0 });
+    assertEquals(region, { first: 2 * GIB, last: 3 * GIB - 1, grants: 0, special: 3, device: 0, lent: 0 });
     assertEquals([parts[0], ...parts.slice(1).filter((pages) => pages > 0)], [3]);
   });
 }
@@ -44,12 +44,12 @@ for (const carrier of ["worker", "native"] as const) {
 /** What is given, and the regions that come of it. */
 const VARIANTS: Record<string, [options: boolean | ExtendedRegionOptions, Expected]> = {
   "off: the guest takes space of its own": [false, { regions: "0 regions, 0" }],
-  "below 4 GiB": [{ low: true, limit: "128M" }, { regions: "1 regions, 128" }],
+  "above 4 GiB": [{ place: "high", limit: "128M" }, { regions: "1 regions, 128" }],
   "too small": [{ limit: "2M", smallest: "2M" }, { status: 1, regions: "1 regions, 2", last: "no 1000 pages: -12" }],
   "fragmented": [{ limit: "64M", smallest: "2M", largest: "4M" }, { regions: "16 regions, 64" }],
   "of more than one section": [{ limit: "300M" }, { regions: "1 regions, 300" }],
   "above what was to be avoided": [
-    { avoid: [{ first: 32 * GIB, last: 600 * GIB - 1 }], limit: "64M" },
+    { avoid: [{ first: 32 * GIB, last: 600 * GIB - 1 }], place: "high", limit: "64M" },
     { regions: "1 regions, 64" },
   ],
 };
@@ -93,7 +93,7 @@ testWith([KVM, USERFAULT], "with ballooning each page costs one of RAM, and the 
 });
 
 testWith([KVM], "a device model that claims memory of a region cannot start", async () => {
-  const module = "tests/support/models/memory.ts", configuration = { address: 32 * GIB + 4096, size: 8 };
+  const module = "tests/support/models/memory.ts", configuration = { address: 2 * GIB + 4096, size: 8 };
   await using vm = await boot("guests/hang.img", { deviceModels: [{ module, configuration }], timeoutMs: 60_000 });
   const { status, reason } = await vm.exited;
   assertEquals(status, 70, reason);

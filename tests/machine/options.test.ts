@@ -114,16 +114,28 @@ Deno.test("parseExtendedRegions() takes on, off, and any of its keys", () => {
   const table: [text: string, options: boolean | ExtendedRegionOptions][] = [
     ["on", true],
     ["off", false],
-    ["low", { low: true }],
+    ["place=low", { place: "low" }],
     ["limit=2G", { limit: "2G" }],
-    ["limit=2G,smallest=2M,largest=16M,low", { limit: "2G", smallest: "2M", largest: "16M", low: true }],
+    ["limit=2G,largest=16M,place=high", { limit: "2G", largest: "16M", place: "high" }],
     ["avoid=0x100000000-0x1ffffffff+0-4095", {
       avoid: [{ first: 2 ** 32, last: 2 ** 33 - 1 }, { first: 0, last: 4095 }],
     }],
   ];
   for (const [text, options] of table) assertEquals(parseExtendedRegions(text), options, text);
   for (
-    const text of ["", "yes", "limit", "low=1", "on,low", "avoid", "avoid=1", "avoid=5-x", "limits=1G", "limit=1G,"]
+    const text of [
+      "",
+      "yes",
+      "limit",
+      "low",
+      "place=1",
+      "on,place=low",
+      "avoid",
+      "avoid=1",
+      "avoid=5-x",
+      "limits=1G",
+      "limit=1G,",
+    ]
   ) {
     assertThrows(() => parseExtendedRegions(text), UsageError, "extended-regions", text);
   }
@@ -136,15 +148,20 @@ Deno.test("machineRegions() gives as much as there is RAM, 1 GiB at least, and w
     regions: [address: number, bytes: number][],
   ][] = [
     [false, 64 * MIB, []],
-    [true, 64 * MIB, [[32 * GIB, GIB]]],
+    [true, 64 * MIB, [[2 * GIB, GIB]]],
+    [true, 1536 * MIB, [[1536 * MIB, 1536 * MIB]]],
     [true, 5 * GIB, [[32 * GIB, 5 * GIB]]],
     [true, 20 * GIB, []],
-    [{ limit: "128M", low: true }, 64 * MIB, [[64 * MIB, 128 * MIB]]],
+    [{ limit: "128M" }, 64 * MIB, [[3 * GIB - 128 * MIB, 128 * MIB]]],
     [{ limit: 32 * MIB }, 64 * MIB, []],
-    [{ limit: 32 * MIB, smallest: "2M" }, 64 * MIB, [[32 * GIB, 32 * MIB]]],
-    [{ limit: "80M", smallest: "16M", largest: "64M" }, MIB, [[32 * GIB, 64 * MIB], [32 * GIB + 66 * MIB, 16 * MIB]]],
-    [{ avoid: [{ first: 32 * GIB, last: 33 * GIB }] }, 64 * MIB, [[33 * GIB + 2 * MIB, GIB]]],
-    [{ limit: "1T" }, 64 * MIB, [[32 * GIB, 32 * GIB]]],
+    [{ limit: 32 * MIB, smallest: "2M" }, 64 * MIB, [[3 * GIB - 32 * MIB, 32 * MIB]]],
+    [{ limit: "80M", smallest: "16M", largest: "64M", place: "high" }, MIB, [
+      [32 * GIB, 64 * MIB],
+      [32 * GIB + 66 * MIB, 16 * MIB],
+    ]],
+    [{ avoid: [{ first: 2 * GIB, last: 4 * GIB }] }, 64 * MIB, [[GIB, GIB]]],
+    [{ limit: "1T" }, 64 * MIB, [[64 * MIB, 3 * GIB - 64 * MIB]]],
+    [{ limit: "1T", place: "high" }, 64 * MIB, [[32 * GIB, 32 * GIB]]],
   ];
   for (const [options, memory, regions] of table) {
     const found = machineRegions(options, memory, 36).map(({ address, sizeBytes }) => [address, sizeBytes]);

@@ -3,7 +3,7 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import type { AddressRange } from "../../src/memory/address.ts";
-import { takenRanges } from "../../src/boot/memory_map.ts";
+import { regionPlace, takenRanges } from "../../src/boot/memory_map.ts";
 import {
   extendedRegions,
   MAX_REGIONS,
@@ -16,8 +16,13 @@ const MIB = 2 ** 20, GIB = 2 ** 30, BLOCK = 2 * MIB;
 const ANY: RegionSizes = { limitBytes: Infinity, smallestBytes: SMALLEST_REGION_BYTES, largestBytes: Infinity };
 
 /** Regions as [first, last], in MiB. */
-function found(taken: readonly AddressRange[], end: number, sizes: Partial<RegionSizes> = {}): [number, number][] {
-  return extendedRegions(taken, end, { ...ANY, ...sizes }).map((
+function found(
+  taken: readonly AddressRange[],
+  end: number,
+  sizes: Partial<RegionSizes> = {},
+  side: "bottom" | "top" = "bottom",
+): [number, number][] {
+  return extendedRegions(taken, end, side, { ...ANY, ...sizes }).map((
     { address, sizeBytes },
   ) => [address / MIB, (address + sizeBytes) / MIB]);
 }
@@ -50,23 +55,42 @@ Deno.test("extendedRegions() takes the holes of a physical map that are large en
 });
 
 Deno.test("extendedRegions() gives 16 at most", () => {
-  const regions = extendedRegions([], 64 * GIB, { ...ANY, smallestBytes: BLOCK, largestBytes: BLOCK });
+  const regions = extendedRegions([], 64 * GIB, "bottom", { ...ANY, smallestBytes: BLOCK, largestBytes: BLOCK });
   assertEquals(regions.length, MAX_REGIONS);
   assertEquals(regions.at(-1), { address: 15 * 2 * BLOCK, sizeBytes: BLOCK });
 });
 
-Deno.test("takenRanges() leaves what is above RAM and windows, and what is low only if that is asked for", () => {
-  const cases: [memoryBytes: number, low: boolean, regions: [number, number][]][] = [
-    [64 * MIB, false, [[32 * 1024, 128 * 1024]]],
-    [64 * MIB, true, [[64, 3072], [32 * 1024, 128 * 1024]]],
-    [3 * GIB - 32 * MIB, true, [[32 * 1024, 128 * 1024]]],
-    [15 * GIB, false, [[32 * 1024, 128 * 1024]]],
-    [15 * GIB + MIB, true, [[64 * 1024, 128 * 1024]]],
-    [100 * GIB, false, []],
-    [MIB + 4096, true, [[2, 3072], [32 * 1024, 128 * 1024]]],
+Deno.test("extendedRegions() from the top takes the last holes, and their ends", () => {
+  const cases: [taken: AddressRange[], sizes: Partial<RegionSizes>, regions: [number, number][]][] = [
+    [[], {}, [[0, 1023]]],
+    [[], { limitBytes: 100 * MIB }, [[922, 1022]]],
+    [[range(500, 502), range(1000, 1024)], { limitBytes: 600 * MIB }, [[398, 500], [502, 1000]]],
+    [[], { limitBytes: 140 * MIB, largestBytes: 64 * MIB, smallestBytes: BLOCK }, [
+      [878, 890],
+      [892, 956],
+      [958, 1022],
+    ]],
   ];
-  for (const [memoryBytes, low, regions] of cases) {
-    assertEquals(found(takenRanges(memoryBytes, low), 128 * GIB), regions, `${memoryBytes} ${low}`);
+  for (const [taken, sizes, regions] of cases) {
+    const even = regions.map(([first, end]) => [first, end - end % 2]);
+    assertEquals(found(taken, 1023 * MIB, sizes, "top"), even as [number, number][], Deno.inspect({ taken, sizes }));
+  }
+});
+
+Deno.test("regions are below 3 GiB as long as all RAM is, else above RAM and windows", () => {
+  const cases: [memoryBytes: number, place: "low" | "high", low: [number, number][], high: [number, number][]][] = [
+    [64 * MIB, "low", [[64, 3072]], [[32 * 1024, 128 * 1024]]],
+    [MIB + 4096, "low", [[2, 3072]], [[32 * 1024, 128 * 1024]]],
+    [3 * GIB - 64 * MIB, "low", [[3008, 3072]], [[32 * 1024, 128 * 1024]]],
+    [3 * GIB - 62 * MIB, "high", [], [[32 * 1024, 128 * 1024]]],
+    [15 * GIB, "high", [], [[32 * 1024, 128 * 1024]]],
+    [15 * GIB + MIB, "high", [], [[64 * 1024, 128 * 1024]]],
+    [112 * GIB, "high", [], []],
+  ];
+  for (const [memoryBytes, place, low, high] of cases) {
+    assertEquals(regionPlace(memoryBytes), place, `${memoryBytes}`);
+    assertEquals(found(takenRanges(memoryBytes, "low"), 128 * GIB), low, `${memoryBytes}`);
+    assertEquals(found(takenRanges(memoryBytes, "high"), 128 * GIB), high, `${memoryBytes}`);
   }
 });
 
@@ -80,41 +104,49 @@ const machines = fc.record({
     { maxLength: 12 },
   ),
   endMiB: fc.integer({ min: 1, max: 400 }),
+  side: fc.constantFrom("bottom" as const, "top" as const),
   limit: fc.oneof(fc.constant(Infinity), fc.nat(500).map((size) => size * MIB)),
   smallest: fc.integer({ min: 1, max: 80 }).map((size) => size * MIB),
   largest: fc.oneof(fc.constant(Infinity), fc.integer({ min: 2, max: 90 }).map((size) => size * MIB)),
 });
 
-/** Block by block: a run grows while it may, and what is too small is left where it is. */
-function naive(taken: readonly AddressRange[], end: number, sizes: RegionSizes): [first: number, end: number][] {
-  const isFree = (block: number) =>
-    (block + 1) * BLOCK <= end &&
-    !taken.some(({ first, last }) => first < (block + 1) * BLOCK && last >= block * BLOCK);
+/** Block by block: a run grows while it may, and what is too small is left where it is. From the top all is mirrored. */
+function naive(
+  taken: readonly AddressRange[],
+  end: number,
+  side: "bottom" | "top",
+  sizes: RegionSizes,
+): [first: number, end: number][] {
+  const blocks = Math.floor(end / BLOCK), mirrored = (block: number) => side === "top" ? blocks - 1 - block : block;
+  const isFree = (at: number) => {
+    const block = mirrored(at);
+    return at < blocks && !taken.some(({ first, last }) => first < (block + 1) * BLOCK && last >= block * BLOCK);
+  };
   const runs: [number, number][] = [];
   let total = 0;
-  for (let block = 0; block * BLOCK < end; block++) {
+  for (let block = 0; block < blocks; block++) {
     const first = block;
     const mayGrow = () => (block + 1 - first) * BLOCK <= sizes.largestBytes && total + BLOCK <= sizes.limitBytes;
     for (; isFree(block) && mayGrow(); block++) total += BLOCK;
     if (block > first && (block - first) * BLOCK >= sizes.smallestBytes && runs.length < MAX_REGIONS) {
-      runs.push([first, block]);
+      runs.push(side === "top" ? [mirrored(block - 1), mirrored(first) + 1] : [first, block]);
       continue;
     }
     total -= (block - first) * BLOCK;
     while (isFree(block)) block++;
   }
-  return runs;
+  return runs.sort(([one], [other]) => one - other);
 }
 
 Deno.test("extendedRegions() agrees with a model that looks at each 2 MiB", () => {
-  const property = fc.property(machines, ({ taken, endMiB, limit, smallest, largest }) => {
+  const property = fc.property(machines, ({ taken, endMiB, side, limit, smallest, largest }) => {
     const sizes = { limitBytes: limit, smallestBytes: smallest, largestBytes: largest }, end = endMiB * MIB;
-    const regions = extendedRegions(taken, end, sizes).map(({ address, sizeBytes }): [number, number] => {
+    const regions = extendedRegions(taken, end, side, sizes).map(({ address, sizeBytes }): [number, number] => {
       assert(address % BLOCK === 0 && sizeBytes % BLOCK === 0);
       assert(!taken.some(({ first, last }) => first < address + sizeBytes && last >= address));
       return [address / BLOCK, (address + sizeBytes) / BLOCK];
     });
-    assertEquals(regions, naive(taken, end, sizes));
+    assertEquals(regions, naive(taken, end, side, sizes));
   });
   fc.assert(property, { numRuns: RUNS });
 });
