@@ -325,6 +325,11 @@ int main(void) {
     expect("the reservation after a refusal", reserved(), before);
     fail("unpopulated: no %u pages: -%lu", count, -(word)result);
   }
+  for (uint64_t round = number_option("rounds", 1); round > 1; round--) {
+    map_grants(count);
+    unmap_grants(count);
+  }
+  map_ticks = unmap_ticks = 0;
   map_grants(count);
   check_grants(count);
   expect_in_regions("with all grants", count, special);

@@ -19,6 +19,7 @@ import { notifications } from "./notifications.ts";
 import { platformIoreq } from "./platform_ioreq.ts";
 import { qemu } from "./qemu.ts";
 import { formatReport } from "./report.ts";
+import { regions } from "./regions.ts";
 import { revokes } from "./revokes.ts";
 import { resident } from "./resident.ts";
 import { startUp } from "./start_up.ts";
@@ -42,6 +43,7 @@ const BENCHMARKS: Record<string, Benchmark> = {
   "start-up": startUp,
   "resident": resident,
   "vmap": vmap,
+  "regions": regions,
   "violations": violations,
   "revokes": revokes,
   "storm": storm,
