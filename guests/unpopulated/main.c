@@ -74,7 +74,8 @@ static void find_regions(void) {
   expect_alike("the memory map", found, regions_by_memory_map(found));
   int by_tree = regions_by_device_tree(found);
   if (by_tree >= 0) expect_alike("the device tree", found, by_tree);
-  print("unpopulated: %u regions, %lu MiB; memory_op, CPUID%s memory map%s say the same\n", (unsigned)region_count,
+  print("unpopulated: %u region%s, %lu MiB; memory_op, CPUID%s memory map%s say the same\n", (unsigned)region_count,
+        region_count == 1 ? "" : "s",
         pages * PAGE >> 20, by_tree < 0 ? " and" : ",", by_tree < 0 ? "" : " and device tree");
 }
 
@@ -212,6 +213,21 @@ static void grant_all(unsigned count) {
 }
 
 #ifndef UNPOPULATED_BALLOON
+
+// A grant to be read is there, and what is written to it does not come to the page; if the guest lives on.
+static void check_read_only(word gfn) {
+  struct gnttab_map_grant_ref map = {gfn * PAGE, GNTMAP_HOST_MAP | GNTMAP_READONLY, FIRST_REF, OWN_DOMAIN, 1, 0, 0};
+  expect("map_grant_ref", grant_table_op(GNTTABOP_MAP_GRANT_REF, &map, 1), 0);
+  expect("the status of a grant to be read", map.status, GNTST_OKAY);
+  volatile uint64_t *own = (volatile uint64_t *)granted, *there = at(gfn);
+  own[0] = 99;
+  expect("a grant to be read", (long)there[0], 99);
+  print("unpopulated: a grant to be read, and written to\n");
+  there[0] = 100;
+  expect("a page that was granted to be read", (long)own[0], 99);
+  struct gnttab_unmap_grant_ref unmap = {gfn * PAGE, 0, map.handle, 1};
+  expect("unmap_grant_ref", grant_table_op(GNTTABOP_UNMAP_GRANT_REF, &unmap, 1), 0);
+}
 
 // ---- A device that shows its pages where the guest asks it to (a model of the test's)
 
@@ -352,6 +368,7 @@ int main(void) {
 
 #ifndef UNPOPULATED_BALLOON
   if (region_count > 0) check_kept_free();
+  if (option("read-only")) check_read_only(gfns[0]);
   if (option("device")) check_device((uint16_t)number_option("device", 0));
   word total = 0;
   for (int i = 0; i < region_count; i++) total += regions[i].count;

@@ -32,7 +32,7 @@ async function run(options: BootOptions, { status = 0, regions, more = "", last 
 
 for (const carrier of ["worker", "native"] as const) {
   testWith([KVM], `a thousand frames stand in an extended region, and no RAM goes for them (${carrier})`, async () => {
-    const { regions, ram } = await run({ carrier, vcpus: 2 }, { regions: "1 regions, 1024" });
+    const { regions, ram } = await run({ carrier, vcpus: 2 }, { regions: "1 region, 1024" });
     assertEquals(ram.ballooned, 0);
     const [{ parts, ...region }] = regions;
     // What the guest has not taken away: shared_info and two frames of the grant table, at the region's start.
@@ -44,13 +44,13 @@ for (const carrier of ["worker", "native"] as const) {
 /** What is given, and the regions that come of it. */
 const VARIANTS: Record<string, [options: boolean | ExtendedRegionOptions, Expected]> = {
   "off: the guest takes space of its own": [false, { regions: "0 regions, 0" }],
-  "above 4 GiB": [{ place: "high", limit: "128M" }, { regions: "1 regions, 128" }],
-  "too small": [{ limit: "2M", smallest: "2M" }, { status: 1, regions: "1 regions, 2", last: "no 1000 pages: -12" }],
+  "above 4 GiB": [{ place: "high", limit: "128M" }, { regions: "1 region, 128" }],
+  "too small": [{ limit: "2M", smallest: "2M" }, { status: 1, regions: "1 region, 2", last: "no 1000 pages: -12" }],
   "fragmented": [{ limit: "64M", smallest: "2M", largest: "4M" }, { regions: "16 regions, 64" }],
-  "of more than one section": [{ limit: "300M" }, { regions: "1 regions, 300" }],
+  "of more than one section": [{ limit: "300M" }, { regions: "1 region, 300" }],
   "above what was to be avoided": [
     { avoid: [{ first: 32 * GIB, last: 600 * GIB - 1 }], place: "high", limit: "64M" },
-    { regions: "1 regions, 64" },
+    { regions: "1 region, 64" },
   ],
 };
 
@@ -64,7 +64,7 @@ for (const limit of ["16M", "48M"] as const) {
   testWith([KVM], `when all ${limit} are taken the next page is refused, and nothing is lost`, async () => {
     const extendedRegions = { limit, smallest: "2M", largest: "16M" }, mib = parseInt(limit);
     const more = `unpopulated: all ${mib * MIB / 4096} pages taken, and not one more\n`;
-    const regions = `${mib / 16} regions, ${mib}`;
+    const regions = `${mib / 16} region${mib === 16 ? "" : "s"}, ${mib}`;
     await run({ extendedRegions, cmdline: "count=200 exhaust" }, { regions, more });
   });
 }
@@ -79,15 +79,31 @@ for (const transport of ["exit", "fault"] as const) {
         deviceModels: [{ module, configuration }],
         extendedRegions: { limit: "66M" },
       },
-      { regions: "1 regions, 66", more: "unpopulated: 32 pages of a device, asked for one by one\n" },
+      { regions: "1 region, 66", more: "unpopulated: 32 pages of a device, asked for one by one\n" },
     );
     assertEquals(windows, []);
   });
 }
 
+testWith(
+  [KVM],
+  "what is written to a grant to be read does not come to the page, whatever KVM makes of it",
+  async () => {
+    await using vm = await boot("guests/unpopulated.img", { cmdline: "count=10 read-only", timeoutMs: 60_000 });
+    const { status, reason } = await vm.exited, said = vm.console.text;
+    assert(said.includes("unpopulated: a grant to be read, and written to\n"), said);
+    if (status === 125) assertMatch(reason, /^KVM_RUN failed with EFAULT: vcpu=0 rip=0x/);
+    else {assertEquals(
+        [status, said.includes("0 pages of RAM given up for 10 pages\n")],
+        [0, true],
+        `${reason}\n${said}`,
+      );}
+  },
+);
+
 testWith([KVM, USERFAULT], "with ballooning each page costs one of RAM, and the guest gets them again", async () => {
   const last = "1003 pages of RAM given up for 1000 pages";
-  const { ram } = await run({}, { regions: "1 regions, 1024", last }, "ballooned");
+  const { ram } = await run({}, { regions: "1 region, 1024", last }, "ballooned");
   // What the guest has not taken away still stands where RAM was.
   assertEquals(ram.ballooned, 3);
 });
