@@ -1,5 +1,6 @@
-// Frames of others in address space without RAM: the guest's own grants, the grant table, shared_info, a device's pages.
-// No RAM is given up for them, and nothing that belongs to somebody else is touched; or, with UNPOPULATED_BALLOON, RAM is.
+// Frames of others in address space without RAM: the guest's own grants, the grant table, shared_info, a device's
+// pages. No RAM is given up for them, and nothing that belongs to somebody else is touched. With UNPOPULATED_BALLOON
+// it is RAM that goes.
 #include "unpopulated.h"
 
 #include "regions.h"
@@ -158,7 +159,8 @@ static void map_grants(unsigned count) {
   for (unsigned done = 0; done < count;) {
     unsigned size = count - done < BATCH ? count - done : BATCH;
     for (unsigned i = 0; i < size; i++) {
-      list[i] = (struct gnttab_map_grant_ref){gfns[done + i] * PAGE, GNTMAP_HOST_MAP, FIRST_REF + done + i, OWN_DOMAIN, 1, 0, 0};
+      word place = gfns[done + i] * PAGE;
+      list[i] = (struct gnttab_map_grant_ref){place, GNTMAP_HOST_MAP, FIRST_REF + done + i, OWN_DOMAIN, 1, 0, 0};
     }
     uint64_t start = read_tsc();
     long result = grant_table_op(GNTTABOP_MAP_GRANT_REF, list, size);

@@ -1,9 +1,9 @@
 // Unpopulated pages: guest-physical addresses without RAM, for frames of others that are mapped for a while.
 //
 // Where they come from is chosen once, by unpopulated_init(): the extended regions that the hypervisor keeps free, or
-// else space of which the guest believes that nothing is there. The way of an allocation is the same ever after: from a
-// free list, which grows by whole sections; and there is none behind it. With UNPOPULATED_BALLOON the pages are RAM that
-// is given back instead, one by one, as before there were such pages.
+// else space of which the guest believes that nothing is there. The way of an allocation is the same ever after: from
+// a free list, which grows by whole sections; and there is none behind it. With UNPOPULATED_BALLOON the pages are RAM
+// that is given back instead, one by one, as before there were such pages.
 #pragma once
 
 #include "guest.h"

@@ -5,7 +5,7 @@ import { type ExtendedRegion, extendedRegions, SMALLEST_REGION_BYTES } from "../
 import { P2M_ADDRESS_BITS } from "../memory/p2m.ts";
 import type { Carrier } from "../domain/carriers.ts";
 import type { MemoryGrant } from "../domain/grants.ts";
-import { MINIMUM_MEMORY_BYTES, type RegionPlace, regionPlace, takenRanges } from "../boot/memory_map.ts";
+import { MINIMUM_MEMORY_BYTES, regionPlace, takenRanges } from "../boot/memory_map.ts";
 
 /** What the user asked for cannot be (exit status 64). One line. */
 export class UsageError extends Error {
@@ -61,7 +61,7 @@ export interface ExtendedRegionOptions {
    * Low: between RAM and 3 GiB, from there down. High: from 32 GiB on, or further up where there is much RAM. Default: low,
    * if there is room, since Linux sets RAM aside for bounce buffers when there may be any above 4 GiB.
    */
-  readonly place?: RegionPlace;
+  readonly place?: "low" | "high";
   /** Where none are to be, since device models come there later: addresses of first and last bytes. */
   readonly avoid?: readonly AddressRange[];
 }
