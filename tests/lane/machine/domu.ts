@@ -1,23 +1,13 @@
 /** Debian 13's stock kernel as a Xen PVH domU: its images, and how it is booted in the lane, whose kernel is the same. */
 
 import { Cache } from "../../../src/lane/cache.ts";
-import { CpioWriter } from "../../../src/lane/cpio.ts";
 import { kernelElf } from "../../../src/lane/decompress.ts";
 import { kernel } from "../../../src/lane/kernel.ts";
-import { find } from "../../../src/lane/programs.ts";
 import { type Command, start } from "../../support/command.ts";
+import { shellDisk } from "./shell_disk.ts";
 
 /** Such kernels make hypercalls by VMCALL or VMMCALL alone, and no longer by the hypercall page. */
 export const LANE_KERNEL = "6.12";
-
-/** The guest's first process: what a shell needs, and a shell on Xen's console. */
-const INIT = `#!/bin/busybox sh
-/bin/busybox mkdir -p /proc /sys /dev
-/bin/busybox mount -t proc proc /proc
-/bin/busybox mount -t sysfs sys /sys
-/bin/busybox mount -t devtmpfs dev /dev
-exec /bin/busybox setsid /bin/busybox cttyhack /bin/busybox sh
-`;
 
 /** What Linux calls when xenstore's control/shutdown says so. */
 const POWEROFF = `#!/bin/busybox sh
@@ -39,16 +29,10 @@ export async function domuImages(
 ): Promise<DomuImages> {
   const { bzImage, directory } = await kernel(new Cache(), LANE_KERNEL);
   const elf = await kernelElf(Deno.readFileSync(bzImage));
-  const chunks: Uint8Array[] = [];
-  const archive = new CpioWriter((chunk) => chunks.push(chunk.slice()));
-  archive.file("/bin/busybox", Deno.readFileSync(find("busybox")), 0o755);
-  for (const name of ["cat", "dmesg", "grep", "insmod", "poweroff", "sleep"]) archive.link(`/bin/${name}`, "busybox");
-  archive.file("/sbin/poweroff", POWEROFF, 0o755);
-  archive.file("/init", INIT, 0o755);
-  for (const [path, bytes] of Object.entries(files)) archive.file(path, bytes, 0o755);
-  for (const name of modules) archive.file(`/${name}.ko`, Deno.readFileSync(`${directory}/modules/${name}.ko`));
-  archive.end();
-  return { kernel: elf!, initrd: new Uint8Array(await new Blob(chunks as BlobPart[]).arrayBuffer()) };
+  const drivers = modules.map((name) => [`/${name}.ko`, Deno.readFileSync(`${directory}/modules/${name}.ko`)]);
+  const commands = ["cat", "dmesg", "grep", "insmod", "poweroff", "sleep"];
+  const initrd = shellDisk(commands, { "/sbin/poweroff": POWEROFF, ...files, ...Object.fromEntries(drivers) });
+  return { kernel: elf!, initrd };
 }
 
 /** Runs it in the lane until `body` is done with it. */

@@ -2,26 +2,16 @@
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { Cache } from "../../../src/lane/cache.ts";
-import { CpioWriter } from "../../../src/lane/cpio.ts";
 import { kernel } from "../../../src/lane/kernel.ts";
-import { find } from "../../../src/lane/programs.ts";
 import { start } from "../../support/command.ts";
+import { shellDisk } from "./shell_disk.ts";
 import { laneTest } from "./support.ts";
-
-/** The guest's first process: what a shell needs, and a shell on the serial console. */
-const INIT = `#!/bin/busybox sh
-/bin/busybox mkdir -p /proc /sys /dev
-/bin/busybox mount -t proc proc /proc
-/bin/busybox mount -t sysfs sys /sys
-/bin/busybox mount -t devtmpfs dev /dev
-exec /bin/busybox setsid /bin/busybox cttyhack /bin/busybox sh
-`;
 
 laneTest("Debian's kernel boots, unmodified, to a shell that obeys, and powers off with status 0", async () => {
   const directory = Deno.makeTempDirSync({ prefix: "xenolith-linux-" });
   try {
     const { bzImage } = await kernel(new Cache());
-    Deno.writeFileSync(`${directory}/initrd`, initrd());
+    Deno.writeFileSync(`${directory}/initrd`, shellDisk(["cat", "poweroff", "sleep", "uname"]));
     const options = ["--memory", "256M", "--cmdline", "console=ttyS0 quiet", "--initrd", `${directory}/initrd`];
     const startMs = performance.now();
     await using run = start("run", ["--lane", "--json", "-", ...options, bzImage], { patienceMs: 240_000 });
@@ -42,15 +32,3 @@ laneTest("Debian's kernel boots, unmodified, to a shell that obeys, and powers o
     Deno.removeSync(directory, { recursive: true });
   }
 });
-
-function initrd(): Uint8Array {
-  const bytes: number[] = [];
-  const archive = new CpioWriter((chunk) => {
-    for (const byte of chunk) bytes.push(byte);
-  });
-  archive.file("/bin/busybox", Deno.readFileSync(find("busybox")), 0o755);
-  for (const name of ["cat", "poweroff", "sleep", "uname"]) archive.link(`/bin/${name}`, "busybox");
-  archive.file("/init", INIT, 0o755);
-  archive.end();
-  return Uint8Array.from(bytes);
-}
