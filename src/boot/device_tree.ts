@@ -55,10 +55,11 @@ export function flatten(root: TreeNode): Uint8Array<ArrayBuffer> {
 }
 
 /**
- * What a machine's tree says: its processors, its RAM, and in /hypervisor, in Xen's words, where the guest may put its
- * grant table (reg 0) and its extended regions (docs/extended-regions.md; Xen: docs/misc/arm/device-tree/guest.txt).
+ * What a machine's tree says: its processors, its RAM, and if the guest is to find Xen, in /hypervisor, in Xen's words,
+ * where it may put its grant table (reg 0) and its extended regions (docs/extended-regions.md; Xen:
+ * docs/misc/arm/device-tree/guest.txt).
  */
-export function machineTree({ vcpus, commandLine, regions }: BootRequest, map: readonly MemoryRange[]): TreeNode {
+export function machineTree({ vcpus, commandLine, regions, xen }: BootRequest, map: readonly MemoryRange[]): TreeNode {
   const ram = map.filter(({ type }) => type === MEMORY_TYPE.RAM);
   const version = `${XEN_VERSION >>> 16}.${XEN_VERSION & 0xffff}`;
   const cpus = Array.from({ length: vcpus }, (_, id): [string, TreeNode] => [
@@ -71,12 +72,14 @@ export function machineTree({ vcpus, commandLine, regions }: BootRequest, map: r
       chosen: { properties: { bootargs: commandLine } },
       cpus: { properties: { "#address-cells": [1], "#size-cells": [0] }, children: Object.fromEntries(cpus) },
       [`memory@${ram[0].address.toString(16)}`]: { properties: { device_type: "memory", reg: ram.flatMap(cells) } },
-      hypervisor: {
-        properties: {
-          compatible: [`xen,xen-${version}`, "xen,xen"],
-          reg: [GRANT_FRAMES, ...regions].flatMap(cells),
+      ...(xen === "on" && {
+        hypervisor: {
+          properties: {
+            compatible: [`xen,xen-${version}`, "xen,xen"],
+            reg: [GRANT_FRAMES, ...regions].flatMap(cells),
+          },
         },
-      },
+      }),
     },
   };
 }

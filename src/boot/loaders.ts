@@ -6,9 +6,9 @@ import { bzImage } from "./bzimage.ts";
 import { flatten, machineTree } from "./device_tree.ts";
 import { elfNotes, isElf, parseElf } from "./elf.ts";
 import { flat } from "./flat.ts";
-import { checkSegments, endOf } from "./layout.ts";
+import { checkSegments, endOf, Layout } from "./layout.ts";
 import { findHeader, multiboot } from "./multiboot.ts";
-import { memoryMap, withRegions } from "./memory_map.ts";
+import { withRegions } from "./memory_map.ts";
 import { type BootPlan, type BootRequest, ImageError, type Loader, type MachinePlan } from "./plan.ts";
 import { pvh } from "./pvh.ts";
 
@@ -52,7 +52,7 @@ export function loaderOf(image: Uint8Array): Loader {
 export function planBoot(asked: BootRequest): MachinePlan {
   const loader = loaderOf(asked.image);
   const findsXen = asked.xen === "auto" ? loader.findsKvm !== true : asked.xen === "on";
-  const request = withDeviceTree(loader, findsXen ? asked : { ...asked, regions: [] });
+  const request = withDeviceTree(loader, findsXen ? { ...asked, xen: "on" } : { ...asked, xen: "off", regions: [] });
   const plan = loader.plan(request);
   const segments = checkSegments(plan.segments, plan.memoryMap);
   const first = segments[0];
@@ -68,7 +68,7 @@ export function planBoot(asked: BootRequest): MachinePlan {
 function withDeviceTree(loader: Loader, request: BootRequest): BootRequest {
   if (!request.deviceTree || loader.deviceTree === "own") return request;
   if (loader.deviceTree === undefined) throw new ImageError(`${loader.format}: carries no device tree`);
-  const bytes = flatten(machineTree(request, memoryMap(request.memoryBytes)));
+  const bytes = flatten(machineTree(request, new Layout(request).memoryMap));
   return { ...request, modules: [...request.modules, { name: "device tree", bytes, commandLine: "device-tree" }] };
 }
 

@@ -75,7 +75,7 @@ export interface BootRequest {
   readonly commandLine: string;
   readonly initrd?: Uint8Array;
   readonly modules: readonly Module[];
-  /** Whether the guest is to find Xen; "auto": as its format's guests expect. */
+  /** Whether the guest is to find Xen; "auto": as its format's guests expect, which loaders are not asked any more. */
   readonly xen: "auto" | "on" | "off";
   /** What is kept free for what a guest of Xen's maps. */
   readonly regions: readonly ExtendedRegion[];

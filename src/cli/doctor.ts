@@ -1,9 +1,10 @@
 /** `doctor`: what this host offers, or what an image is and how it would be loaded. */
 
 import { CAP } from "../kvm/abi.ts";
-import { Kvm } from "../kvm/kvm.ts";
+import { Kvm, KvmUnavailable } from "../kvm/kvm.ts";
 import { Userfaultfd, UserfaultUnavailable } from "../linux/userfaultfd.ts";
 import { describeImage, formatDescription, type ImageDescription } from "../boot/describe.ts";
+import { MEMORY_TYPE } from "../boot/plan.ts";
 import { STATUS } from "../domain/outcome.ts";
 import { bootRequest } from "../machine/machine.ts";
 import { DOCTOR_HELP, type DoctorArguments, parseDoctor } from "./arguments.ts";
@@ -50,18 +51,30 @@ export function doctor(args: string[]): number {
 }
 
 function examineImage(image: string, { machine, json }: DoctorArguments): number {
-  const description = describeImage(bootRequest({ ...machine, image }));
+  const description = describeImage(bootRequest({ ...machine, image }, undefined, addressBits()));
   const lines = () => [...formatDescription(description), "", "physical map", ...drawDescription(description)];
   console.log(json ? JSON.stringify(description) : lines().join("\n"));
   return STATUS.OK;
 }
 
+/** Of a guest here, or undefined where there is no KVM to say it. */
+function addressBits(): number | undefined {
+  try {
+    using kvm = Kvm.open();
+    return kvm.supportedCpuid().addressBits;
+  } catch (error) {
+    if (error instanceof KvmUnavailable) return undefined;
+    throw error;
+  }
+}
+
 /** What the guest is told of its memory, and what lies in it at the start. */
 function drawDescription({ memoryMap, segments }: ImageDescription): string[] {
-  const parts = memoryMap.map(({ address, sizeBytes, name }): MapPart => {
+  const parts = memoryMap.map(({ address, sizeBytes, type, name }): MapPart => {
     const range = { first: address, last: address + sizeBytes - 1 };
-    if (name === "UNUSABLE") return { ...range, kind: "region", what: "extended region" };
-    return { ...range, kind: name === "RAM" ? "RAM" : "reserved", what: name === "RAM" ? name : name.toLowerCase() };
+    if (type === MEMORY_TYPE.UNUSABLE) return { ...range, kind: "region", what: "extended region" };
+    if (type === MEMORY_TYPE.RAM) return { ...range, kind: "RAM", what: name };
+    return { ...range, kind: "reserved", what: name.toLowerCase() };
   });
   const loaded = segments.map(({ what, address, sizeBytes }): MapPart => {
     return { first: address, last: address + sizeBytes - 1, kind: "loaded", what };

@@ -175,10 +175,7 @@ export function statisticsOf(control: ControlBlock, vcpuDescriptors: readonly De
     windows: windowStatistics(control),
     ram: ramStatistics(control),
     regions: regionStatistics(control),
-    claims: Array.from({ length: MAX_SERVERS }, (_, server) => {
-      const claimed = control.servers.server(server).ranges[RANGE.MEMORY].tallies();
-      return claimed.map(({ first, last }) => ({ server, first, last }));
-    }).flat(),
+    claims: claimStatistics(control),
     servers: Array.from(requests, (count, id) => serverStatistics(control, id, count, perMs))
       .filter(({ id, requests, unhandled }) => requests > 0 || unhandled > 0 || control.servers.server(id).exists),
     vcpus,
@@ -203,6 +200,29 @@ function windowStatistics(control: ControlBlock): WindowStatistics[] {
       longestWaitUs: longestUs,
     };
   }).sort((one, other) => one.first - other.first);
+}
+
+/** What servers claim, without the windows, which are ranges of theirs as well. */
+function claimStatistics(control: ControlBlock): Statistics["claims"] {
+  const windows = windowStatistics(control);
+  return Array.from(
+    { length: MAX_SERVERS },
+    (_, server) =>
+      control.servers.server(server).ranges[RANGE.MEMORY].list().flatMap(([start, end]) => {
+        const claims: { server: number; first: number; last: number }[] = [];
+        let first = start;
+        for (
+          const window of windows.filter((window) =>
+            window.server === server && window.first <= end && window.last >= start
+          )
+        ) {
+          if (window.first > first) claims.push({ server, first, last: window.first - 1 });
+          first = window.last + 1;
+        }
+        if (first <= end) claims.push({ server, first, last: end });
+        return claims;
+      }),
+  ).flat();
 }
 
 function regionStatistics(control: ControlBlock): RegionStatistics[] {

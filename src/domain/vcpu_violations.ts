@@ -123,7 +123,8 @@ export class VcpuViolations {
     const first = this.#window(code.physical(0)), last = this.#window(code.physical(1));
     if (first >= 0 && !this.#map.isMapped(first, false)) return first;
     if (last >= 0 && !this.#map.isMapped(last, false)) return last;
-    return this.#fetches < MOST_RETRIES ? Math.max(first, last) : -1;
+    if (this.#fetches >= MOST_RETRIES) return -1;
+    return first >= 0 ? first : last;
   }
 
   /** Whether a page can be fetched from; if it is mapped, from now on it can. */

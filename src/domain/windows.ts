@@ -71,8 +71,8 @@ export class WindowOperations {
 
   /**
    * map_window: nothing is mapped in it. Resolves when the guest's accesses are violations.
-   * Rejects with DmOpError: EINVAL no such transport, or no pages; EEXIST there is something; EBUSY interrupt controllers
-   * are there; EOPNOTSUPP no such transport on this host; ENOSPC too many; ENOMEM
+   * Rejects with DmOpError: EINVAL no such transport, or no pages; EEXIST there is something; EBUSY the platform has
+   * something there, or the guest keeps it free; EOPNOTSUPP no such transport on this host; ENOSPC too many; ENOMEM
    */
   async mapWindow(server: number, first: number, pages: number, transport: number): Promise<void> {
     const operation = "map_window", { secondStage, control } = this.parts;
@@ -82,7 +82,7 @@ export class WindowOperations {
     }
     if (!(pages > 0 && Number.isSafeInteger(first + pages))) throw new DmOpError(operation, EINVAL, subject);
     if (RESERVED_RANGES.some((range) => first <= gfnOf(range.last) && first + pages > gfnOf(range.first))) {
-      throw new DmOpError(operation, EBUSY, `${subject}: the processor's own`);
+      throw new DmOpError(operation, EBUSY, `${subject}: the platform's own`);
     }
     if (transport === TRANSPORT.FAULT && secondStage.withoutFaults !== undefined) {
       throw new DmOpError(operation, EOPNOTSUPP, secondStage.withoutFaults);

@@ -132,6 +132,9 @@ export class XenMemory implements MemoryDomain, GrantDomain {
 
   region(index: number): RegionReport {
     const { table, p2m } = this.control.physicalMap, region = table.regions.all[index];
+    // A page that the guest has just seen may still be on its way into the p2m.
+    table.lock.acquire();
+    table.lock.release();
     return { first: region.first, count: region.count, ...tallyOf(region, table, p2m) };
   }
 

@@ -26,6 +26,13 @@ export function placeShared(
   return place(address, sizeBytes, MAP_SHARED, descriptor, offset, readOnly ? PROT_READ : PROT_READ_WRITE);
 }
 
+/** Takes away what a range shows: nothing is there any more, and the address space stays reserved. */
+export function placeNothing(address: number, sizeBytes: number): number {
+  const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE;
+  const result = calls.mmap(asBigInt(AT, address), asBigInt(SIZE, sizeBytes), PROT_NONE, flags, -1, 0n);
+  return result < 0n ? Number(result) : 0;
+}
+
 /** Has writes to a range that was placed read-only be possible. */
 export function permit(address: number, sizeBytes: number): number {
   return calls.mprotect(asBigInt(AT, address), asBigInt(SIZE, sizeBytes), PROT_READ_WRITE);

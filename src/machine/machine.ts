@@ -107,7 +107,10 @@ export async function startMachine(
   checkVcpus(request.vcpus, kvm.extension(CAP.MAX_VCPUS));
   const { addressBits } = kvm.supportedCpuid();
   if (plan.regions.some(({ address, sizeBytes }) => address + sizeBytes > 2 ** addressBits)) {
-    request = bootRequest(options, ANY_HOST, addressBits);
+    request = {
+      ...request,
+      regions: machineRegions(options.extendedRegions ?? true, request.memoryBytes, addressBits),
+    };
     plan = planBoot(request);
   }
   const platform: PlatformConfiguration = {

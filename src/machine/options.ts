@@ -3,6 +3,7 @@
 import { type AddressRange, PAGE_SIZE, SUPERPAGE_SIZE } from "../memory/address.ts";
 import { type ExtendedRegion, extendedRegions, SMALLEST_REGION_BYTES } from "../memory/extended_regions.ts";
 import { P2M_ADDRESS_BITS } from "../memory/p2m.ts";
+import { RESERVED_RANGES } from "../devices/platform_map.ts";
 import type { Carrier } from "../domain/carriers.ts";
 import type { MemoryGrant } from "../domain/grants.ts";
 import { MINIMUM_MEMORY_BYTES, regionPlace, takenRanges } from "../boot/memory_map.ts";
@@ -51,7 +52,7 @@ export type ModelOptions = string | URL | ModelModule | ModelSocket;
 
 /** Which extended regions a guest gets; sizes as that of the memory. */
 export interface ExtendedRegionOptions {
-  /** Of all of them together; default: as much as there is RAM, and 1 GiB at least. */
+  /** Of all of them together; default: as much as there is RAM, and 1 GiB at least. There may be less room. */
   readonly limit?: number | string;
   /** Of one at least; default 64 MiB, and 2 MiB at least. */
   readonly smallest?: number | string;
@@ -76,7 +77,7 @@ export interface MachineOptions {
   readonly xen?: "auto" | "on" | "off";
   /**
    * What is kept free for frames of others that the guest maps (docs/extended-regions.md). Default true:
-   * as much as there is RAM, and 1 GiB at least. A guest that finds KVM has none.
+   * as much as there is RAM and 1 GiB at least, as far as there is room. A guest that finds KVM has none.
    */
   readonly extendedRegions?: boolean | ExtendedRegionOptions;
   /** The guest gets a device tree: as its last module, or as Linux's boot protocol says. Default false. */
@@ -144,7 +145,7 @@ function parseSize(what: string, size: number | string): number {
 }
 
 /**
- * The extended regions of a machine. Whether they are what a guest can use is not for here: none is too large.
+ * The extended regions of a machine: as much as is asked for, as far as there is room; none, if there is none.
  * @param addressBits of the guest's physical addresses
  * @throws {UsageError} no sizes, or smallest < 2 MiB; avoid: no ranges
  */
@@ -170,7 +171,9 @@ export function machineRegions(
     const isRange = Number.isSafeInteger(first) && Number.isSafeInteger(last) && first >= 0 && first <= last;
     if (!isRange) throw new UsageError(`extended-regions avoid ${first}-${last}: no range of addresses`);
   }
-  const taken = [...takenRanges(memoryBytes, place), ...avoid], end = 2 ** Math.min(addressBits, P2M_ADDRESS_BITS);
+  if (sizes.largestBytes < sizes.smallestBytes) throw new UsageError("extended-regions: largest is below smallest");
+  const taken = [...takenRanges(memoryBytes, place), ...RESERVED_RANGES, ...avoid],
+    end = 2 ** Math.min(addressBits, P2M_ADDRESS_BITS);
   return extendedRegions(taken, end, place === "low" ? "top" : "bottom", sizes);
 }
 

@@ -126,7 +126,7 @@ export class ExitRuns {
   /** A new run around `gfn`, ADDING, or -1. */
   #begin(gfn: number): number {
     const area = this.table.areaOf(gfn), entry = this.p2m.lookup(gfn), mfn = p2mMfn(entry);
-    if (!this.#hasRuns(area, entry) || this.#runAt(gfn) >= 0 || this.#isInRegion(gfn)) return -1;
+    if (!this.#hasRuns(area, entry) || this.#runAt(gfn) >= 0 || this.#isKeptFree(gfn)) return -1;
     const before = this.#joining(gfn, -1, MOST_PAGES / 2), after = this.#joining(gfn, 1, MOST_PAGES - before - 1);
     const count = before + 1 + after, bank = this.banks.find(mfn);
     let run = 0;
@@ -146,7 +146,7 @@ export class ExitRuns {
   }
 
   /** What stands in an extended region is shown with it (RegionFrames), but for windows that the guest has asked for. */
-  #isInRegion(gfn: number): boolean {
+  #isKeptFree(gfn: number): boolean {
     return this.table.regions.isKeptFree(gfn, 1);
   }
 
@@ -167,7 +167,7 @@ export class ExitRuns {
     while (pages < most) {
       const away = (pages + 1) * step, at = gfn + away;
       if (this.p2m.lookup(at) !== entry + away || this.banks.find(p2mMfn(entry) + away) !== bank) break;
-      if (area === undefined ? this.table.areaOf(at) !== undefined || this.#isInRegion(at) : !area.contains(at)) break;
+      if (area === undefined ? this.table.areaOf(at) !== undefined || this.#isKeptFree(at) : !area.contains(at)) break;
       const run = this.#runAt(at), more = run < 0 ? 1 : this.#pages(run);
       if (run >= 0 && (area !== undefined || this.#state(run) !== LIVE || pages + more > most)) break;
       pages += more;

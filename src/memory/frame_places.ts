@@ -20,6 +20,9 @@ import { AREA, type Area } from "./stage_area.ts";
 
 const GFNS = 2 ** P2M_ADDRESS_BITS / PAGE_SIZE;
 
+/** Mappings of the host's that a frame at another's place takes: its own, and the rest of one that it divides. */
+const PLACE_MAPPINGS = 2;
+
 /** Places as one isolate changes them. */
 export class FramePlaces {
   /** Set when RAM is given back: whoever wants to know clears it before. */
@@ -103,8 +106,9 @@ export class FramePlaces {
   /** After a failure: a region shows what its entry says. */
   #showInRegionAgain(region: Region, gfn: number, entry: number): void {
     const type = p2mType(entry);
-    if (type === P2M_TYPE.INVALID) this.regions.hide(region, gfn);
-    else this.regions.show(region, gfn, p2mMfn(entry), type === P2M_TYPE.GRANT_MAP_RO);
+    if (type === P2M_TYPE.INVALID) return this.regions.hide(region, gfn);
+    const shown = this.regions.show(region, gfn, p2mMfn(entry), type === P2M_TYPE.GRANT_MAP_RO);
+    if (shown !== 0) this.regions.forbid(region, gfn);
   }
 
   /** After a failure: RAM shows what its entry says. */
@@ -188,6 +192,7 @@ export class FramePlaces {
     const region = table.regions.of(gfn);
     try {
       if (region !== undefined) {
+        runs.sweep(this.vm); // a window of the exit transport may have been there
         this.regions.ensure(region, gfn);
         return true;
       }
@@ -220,14 +225,15 @@ export class FramePlaces {
 
   /** A frame comes to stand somewhere. @returns false it is held too often, or there are too many such places */
   #hold(mfn: number): boolean {
-    if (!this.map.table.countPlaced(1)) return false;
+    const { table } = this.map;
+    if (!table.takeMappings(PLACE_MAPPINGS)) return false;
     if (this.get(mfn)) return true;
-    this.map.table.countPlaced(-1);
+    table.giveMappings(PLACE_MAPPINGS);
     return false;
   }
 
   #letGo(mfn: number): void {
-    this.map.table.countPlaced(-1);
+    this.map.table.giveMappings(PLACE_MAPPINGS);
     this.put(mfn);
   }
 

@@ -6,18 +6,23 @@
  * Order of locks: see StageTable.
  */
 
+import { LinuxError } from "../linux/linux_error.ts";
 import { EBUSY, EINVAL, ENOMEM, ENOSPC } from "../linux/errno.ts";
-import { placeShared, writeAt } from "../linux/remap.ts";
+import { forbid, placeNothing, placeShared, writeAt } from "../linux/remap.ts";
 import type { Vm } from "../kvm/vm.ts";
 import { PAGE_SIZE, SUPERPAGE_FRAMES, SUPERPAGE_SIZE } from "./address.ts";
 import type { BankViews } from "./bank.ts";
 import { type P2m, P2M_TYPE, p2mType } from "./p2m.ts";
+import { isGranted } from "./physical_map.ts";
 import { CHUNK, chunkOf, hostOf, type Region, type RegionTable } from "./region_table.ts";
 import { FIRST_REGION_SLOT } from "./stage_layout.ts";
 import type { StageTable } from "./stage_table.ts";
 
 /** Bytes of ones that are written at a time. */
 const ONES_BYTES = 64 << 10;
+
+/** More is looked through too long under the p2m lock, page by page where frames once stood: 1 GiB. */
+const MOST_LENT_PAGES = 2 ** 18;
 
 /** What stands in a region, in pages. */
 export interface RegionTally {
@@ -54,13 +59,13 @@ export class RegionFrames {
 
   /** Shows ones again. The p2m lock is held. */
   hide(region: Region, gfn: number): void {
-    // In the place of a mapping of its own: there is always room for that.
-    placeShared(
-      hostOf(region, gfn),
-      PAGE_SIZE,
-      this.#regions.ones,
-      (gfn - region.first) % SUPERPAGE_FRAMES * PAGE_SIZE,
-    );
+    const at = (gfn - region.first) % SUPERPAGE_FRAMES * PAGE_SIZE;
+    if (placeShared(hostOf(region, gfn), PAGE_SIZE, this.#regions.ones, at) !== 0) this.forbid(region, gfn);
+  }
+
+  /** For want of anything else: whatever the guest does there, it must not come to a frame that is not its own any more. */
+  forbid(region: Region, gfn: number): void {
+    forbid(hostOf(region, gfn), PAGE_SIZE);
   }
 
   /** Has KVM show what stands at a gfn; by a carrier, which may have to wait. @throws {LinuxError} it has no slot */
@@ -68,7 +73,8 @@ export class RegionFrames {
     const { chunkPages } = this.#regions, chunk = chunkOf(region, gfn, chunkPages);
     if (this.#regions.chunk(chunk) === CHUNK.SHOWN) return;
     this.table.slotsLock.hold(() => {
-      if (this.#regions.chunk(chunk) !== CHUNK.BLANK) return;
+      // Meanwhile the frame may be gone again, and the chunk lent.
+      if (this.#regions.chunk(chunk) !== CHUNK.BLANK || this.#regions.hasLoan(gfn, 1)) return;
       this.#setSlot(region, chunk, true);
       this.#regions.setChunk(chunk, CHUNK.SHOWN);
     });
@@ -76,14 +82,14 @@ export class RegionFrames {
 
   /**
    * Lets device models have windows in [first, first + count), in which nothing may stand then but what they map there.
-   * @returns EINVAL no region has it, or it is not made of whole chunks; EBUSY something stands there, or it is lent
-   *   already; ENOSPC too many loans
+   * @returns EINVAL no region has it, it is not made of whole chunks, or more than 1 GiB in several of them; EBUSY
+   *   something stands there, or it is lent already; ENOSPC too many loans; ENOMEM KVM could not delete a slot
    */
   lend(first: number, count: number): number {
     const region = this.#regions.of(first), { chunkPages } = this.#regions;
     if (region === undefined || !(count > 0) || first + count > region.first + region.count) return EINVAL;
     const isWhole = (gfn: number) => (gfn - region.first) % chunkPages === 0 || gfn === region.first + region.count;
-    if (!isWhole(first) || !isWhole(first + count)) return EINVAL;
+    if (!isWhole(first) || !isWhole(first + count) || count > Math.max(chunkPages, MOST_LENT_PAGES)) return EINVAL;
     return this.table.slotsLock.hold(() => {
       const result = this.table.lock.hold(() => {
         const isFree = this.p2m.nextFrame(first, first + count) === first + count;
@@ -91,12 +97,23 @@ export class RegionFrames {
         return this.#regions.lend(first, count) ? 0 : ENOSPC;
       });
       if (result !== 0) return result;
-      // Where a window is by exit, KVM must not have a slot.
+      return this.#unshowAll(region, first, count);
+    });
+  }
+
+  /** Where a window is by exit, KVM must not have a slot. Under the slots lock. */
+  #unshowAll(region: Region, first: number, count: number): number {
+    const { chunkPages } = this.#regions;
+    try {
       for (let gfn = first; gfn < first + count; gfn += chunkPages) {
         this.#unshow(region, chunkOf(region, gfn, chunkPages));
       }
       return 0;
-    });
+    } catch (error) {
+      if (!(error instanceof LinuxError)) throw error;
+      this.table.lock.hold(() => this.#regions.endLoan(this.#regions.loanAround(first, count)));
+      return ENOMEM;
+    }
   }
 
   /**
@@ -120,9 +137,14 @@ export class RegionFrames {
   #blank(region: Region, chunk: number): number {
     const regions = this.#regions, first = (chunk - region.firstChunk) * regions.chunkPages;
     if (!regions.onesFilled && !this.#fillOnes()) return ENOMEM;
-    const end = Math.min(first + regions.chunkPages, region.count) * PAGE_SIZE;
-    for (let at = first * PAGE_SIZE; at < end; at += SUPERPAGE_SIZE) {
-      if (placeShared(region.host + at, SUPERPAGE_SIZE, regions.ones, 0) !== 0) return ENOMEM;
+    const pages = Math.min(regions.chunkPages, region.count - first), start = region.host + first * PAGE_SIZE;
+    const superpages = pages / SUPERPAGE_FRAMES;
+    if (!this.table.takeMappings(superpages)) return ENOMEM;
+    for (let superpage = 0; superpage < superpages; superpage++) {
+      if (placeShared(start + superpage * SUPERPAGE_SIZE, SUPERPAGE_SIZE, regions.ones, 0) === 0) continue;
+      placeNothing(start, superpages * SUPERPAGE_SIZE);
+      this.table.giveMappings(superpages);
+      return ENOMEM;
     }
     regions.setChunk(chunk, CHUNK.BLANK);
     return 0;
@@ -156,9 +178,10 @@ export function tallyOf(region: Region, table: StageTable, p2m: P2m): RegionTall
   const end = region.first + region.count;
   let grants = 0, special = 0, device = 0;
   for (let gfn = p2m.nextFrame(region.first, end); gfn < end; gfn = p2m.nextFrame(gfn + 1, end)) {
-    if (table.regions.hasLoan(gfn, 1)) device++;
-    else if (p2mType(p2m.lookup(gfn)) === P2M_TYPE.RAM_RW) special++;
-    else grants++;
+    const entry = p2m.lookup(gfn);
+    if (p2mType(entry) === P2M_TYPE.RAM_RW) special++;
+    else if (isGranted(entry) && table.regions.hasLoan(gfn, 1)) device++;
+    else if (isGranted(entry)) grants++;
   }
   return { grants, special, device, lent: table.regions.lentPages(region) };
 }

@@ -17,8 +17,8 @@ import { mappingLimit } from "./vmap_budget.ts";
 import { AREA, type Area, TRANSPORT, type Transport } from "./stage_area.ts";
 
 /**
- * The part of the process's mappings that frames placed by the guest may be the reason of: each makes two at the most.
- * Runs may take a quarter more, and the engine does not survive a host that refuses it one.
+ * The part of the process's mappings that what a guest places may be the reason of. Runs may take a quarter more, and the
+ * engine does not survive a host that refuses it one.
  */
 const PLACED_PART = 0.6;
 
@@ -39,7 +39,7 @@ export class SecondStage implements Disposable {
 
   /** @throws {LinuxError} */
   constructor(private readonly vm: Vm, private readonly map: PhysicalMap) {
-    map.table.limitPlaced(Math.floor(mappingLimit() * PLACED_PART / 2));
+    map.table.limitMappings(Math.floor(mappingLimit() * PLACED_PART));
     try {
       this.#blank = this.#openTransport();
     } catch (error) {
@@ -86,6 +86,8 @@ export class SecondStage implements Disposable {
   addRegions(regions: readonly ExtendedRegion[]): void {
     if (regions.length === 0) return;
     const { table } = this.map;
+    const taken = regions.find(({ address, sizeBytes }) => !this.#isFree(gfnOf(address), sizeBytes / PAGE_SIZE));
+    if (taken !== undefined) throw new LinuxError("add_regions", EEXIST, `region at 0x${taken.address.toString(16)}`);
     const ones = this.#resources.use(MemoryFile.create("xenolith-ones", SUPERPAGE_SIZE));
     const places = regions.map(({ address, sizeBytes }) => {
       const memory = this.#resources.use(Mapping.reserve(sizeBytes, SUPERPAGE_SIZE, "extended region"));
@@ -96,6 +98,9 @@ export class SecondStage implements Disposable {
 
   /** Gives the guest the first page of a bank as RAM, in a slot of its own. @throws {LinuxError} as {@linkcode mapRam} */
   mapPage(gfn: Gfn, bank: Bank): void {
+    if (this.map.table.regions.isKeptFree(gfn, 1)) {
+      throw new LinuxError("map_page", EBUSY, "a page in an extended region");
+    }
     using stack = new DisposableStack();
     const memory = stack.use(Mapping.file(bank.file, PAGE_SIZE));
     const slot = this.#freeSlot();

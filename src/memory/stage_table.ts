@@ -1,8 +1,8 @@
 /**
  * What all threads of a domain know of its second stage: shared memory, and the two locks that order its changes.
  *
- * Order of locks: the grant table's, a server's command lock, slots lock, p2m lock, and below them those of the server table and of the
- * outcome. The p2m lock is held for a bounded time and never while KVM changes slots, which may wait for a fault that only
+ * Order of locks: the grant table's; then the slots lock or a server's command lock, never both; then the p2m lock; below
+ * it those of the server table and of the outcome. The p2m lock is held for a bounded time and never while KVM changes slots, which may wait for a fault that only
  * a holder of this lock can resolve.
  */
 
@@ -24,7 +24,7 @@ const USERFAULT = 8, PROTECTS = 9, PIDFD = 10, SINK = 11, BLANK = 12, FAULTS = 1
 /** A double, by its byte. */
 const TICKS_PER_US = 64;
 /** Words again. */
-const WAITERS = 18, SPECIAL_MFN = 19, SPECIALS = 20, HIGHEST_GFN = 21, PLACED = 22, MOST_PLACED = 23;
+const WAITERS = 18, SPECIAL_MFN = 19, SPECIALS = 20, HIGHEST_GFN = 21, MAPPINGS = 22, MOST_MAPPINGS = 23;
 
 /** The table as one isolate sees it. */
 export class StageTable {
@@ -177,17 +177,25 @@ export class StageTable {
     if (gfn >= this.#words[HIGHEST_GFN]) this.#words[HIGHEST_GFN] = gfn + 1;
   }
 
-  /** Frames at places that are not their own. Under the p2m lock. @returns false that would be too many */
-  countPlaced(change: 1 | -1): boolean {
-    const placed = this.#words[PLACED] + change, most = this.#words[MOST_PLACED];
-    if (change > 0 && most > 0 && placed > most) return false;
-    this.#words[PLACED] = placed;
+  /**
+   * Mappings of the host's that the guest is the reason of, by what it places where: they are taken before they are made.
+   * Under the p2m lock. @returns false there would be too many; then none was taken
+   */
+  takeMappings(count: number): boolean {
+    const taken = this.#words[MAPPINGS] + count, most = this.#words[MOST_MAPPINGS];
+    if (most > 0 && taken > most) return false;
+    this.#words[MAPPINGS] = taken;
     return true;
   }
 
-  /** Before the domain runs. @param most places that {@linkcode countPlaced} lets be; 0: any number */
-  limitPlaced(most: number): void {
-    this.#words[MOST_PLACED] = most;
+  /** When they are gone. Under the p2m lock. */
+  giveMappings(count: number): void {
+    this.#words[MAPPINGS] -= count;
+  }
+
+  /** Before the domain runs. @param most that {@linkcode takeMappings} lets be; 0: any number */
+  limitMappings(most: number): void {
+    this.#words[MOST_MAPPINGS] = most;
   }
 
   /** Runs from here on were never used. */

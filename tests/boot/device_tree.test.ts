@@ -59,6 +59,7 @@ testWith(
   async () => {
     const request = {
       ...requestFor(TEXT),
+      xen: "on" as const,
       vcpus: 2,
       commandLine: "quiet x=1",
       memoryBytes: 5 * 2 ** 30,

@@ -1,12 +1,12 @@
 /** Frames in extended regions: what may stand there and what not, what KVM has slots for, and what is lent to devices. */
 
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { EBUSY, EINVAL, ENOENT, ENOMEM } from "../../src/linux/errno.ts";
+import { EBUSY, EEXIST, EINVAL, ENOENT, ENOMEM } from "../../src/linux/errno.ts";
 import { LinuxError } from "../../src/linux/linux_error.ts";
 import { viewAt } from "../../src/linux/mapping.ts";
 import { type Gfn, PAGE_SIZE, SUPERPAGE_FRAMES, SUPERPAGE_SIZE } from "../../src/memory/address.ts";
 import { P2M_TYPE, p2mType } from "../../src/memory/p2m.ts";
-import { tallyOf } from "../../src/memory/region_frames.ts";
+import { RegionFrames, tallyOf } from "../../src/memory/region_frames.ts";
 import { chunkOf, hostOf, MAX_LOANS, REGION_TABLE_BYTES, RegionTable } from "../../src/memory/region_table.ts";
 import { SPECIAL_FRAME } from "../../src/memory/special_frames.ts";
 import { TRANSPORT } from "../../src/memory/stage_area.ts";
@@ -107,11 +107,60 @@ testRegions("where KVM refuses a slot nothing is placed, and it can be tried aga
 
 testRegions("there are as many frames at places of others as the host's mappings are enough for", (test) => {
   const { placed, bank } = test;
-  test.table.limitPlaced(3);
+  test.table.limitMappings(7); // two for each frame, and one for the chunk
   const map = (page: number) => placed.mapGrant(REGION + page, bank.firstMfn + page, false);
   assertEquals([map(0), map(1), placed.place(HOLE, test.sharedInfo), map(2)], [0, 0, 0, ENOMEM]);
   assertEquals([placed.place(HOLE + 1, test.special(GRANT)), placed.move(RAM, HOLE + 2)], [ENOMEM, ENOMEM]);
   assertEquals([placed.unmapGrant(REGION, bank.firstMfn), map(2), map(0)], [0, 0, ENOMEM]);
+  assertEquals([map(CHUNK), placed.unmapGrant(REGION + 1, bank.firstMfn + 1), map(CHUNK)], [ENOMEM, 0, ENOMEM]);
+});
+
+testRegions("after a window by exit that was looked at, the guest can place frames where it was", async (test) => {
+  const { placed, map } = test, gfn = REGION + CHUNK;
+  assertEquals(placed.lend(gfn, CHUNK), 0);
+  test.bring(4, 0x40);
+  const window = await test.add(4, TRANSPORT.EXIT, gfn as Gfn);
+  assertEquals([map.map(SERVER, gfn, 4, 0, 0, false), map.runs.ensure(test.kvm.vm, gfn)], [0, true]);
+  map.close(window);
+  await test.stage.removeWindow(window);
+  assertEquals(test.chunks, [[gfn, 4]], "KVM has the slot still");
+  assertEquals([reclaim(test, gfn, CHUNK), placed.mapGrant(gfn, test.bank.firstMfn + 5, false)], [0, 0]);
+  assertEquals([test.chunks, test.look(gfn), test.table.staleRuns], [[[gfn, CHUNK]], 5, 0]);
+});
+
+testRegions("a chunk that is lent before it could be shown is not shown", (test) => {
+  const frames = new RegionFrames(test.table, test.p2m, test.banks, test.kvm.vm), region = test.table.regions.all[0];
+  assertEquals(test.table.lock.hold(() => frames.show(region, REGION, test.bank.firstMfn, false)), 0);
+  assertEquals(test.placed.lend(REGION, CHUNK), 0);
+  frames.ensure(region, REGION);
+  assertEquals(test.chunks, []);
+});
+
+testRegions("a loan is none if KVM keeps a slot of it", (test) => {
+  assertEquals([test.placed.place(REGION, test.sharedInfo), test.placed.remove(REGION)], [0, 0]);
+  test.kvm.refusal = new LinuxError("ioctl", ENOMEM, "a slot");
+  assertEquals([test.placed.lend(REGION, CHUNK), tally(test).lent], [ENOMEM, 0]);
+  assertEquals([test.placed.lend(REGION, CHUNK), test.chunks], [0, []]);
+});
+
+testRegions("pages of a window that were taken back do not count any more", async (test) => {
+  assertEquals(test.placed.lend(REGION, CHUNK), 0);
+  test.bring(8, 0x40);
+  for (const transport of [TRANSPORT.EXIT, TRANSPORT.FAULT] as const) {
+    const window = await test.add(8, transport, REGION);
+    assertEquals(test.map.map(SERVER, REGION, 8, 0, 0, false), 0);
+    test.map.revoke(SERVER, REGION + 2, 4);
+    test.map.flush();
+    assertEquals(tally(test).device, 4);
+    test.map.close(window);
+    await test.stage.removeWindow(window);
+  }
+});
+
+testRegions("regions are only where nothing is", (test) => {
+  const error = assertThrows(() => test.stage.addRegions([{ address: 0, sizeBytes: SUPERPAGE_SIZE }]), LinuxError);
+  assertEquals(error.errno, EEXIST);
+  assertEquals(assertThrows(() => test.stage.mapPage(LAST as Gfn, test.bank), LinuxError).errno, EBUSY);
 });
 
 testRegions(
