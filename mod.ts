@@ -16,6 +16,7 @@ export {
   type ModuleOptions,
   UsageError,
 } from "./src/machine/options.ts";
+export type { DiskOptions, VirtioOptions } from "./src/machine/virtio.ts";
 export type { VcpuState } from "./src/domain/vcpu_record.ts";
 export type { ShutdownRequest } from "./src/domain/xen_state.ts";
 export type { Outcome, OutcomeKind } from "./src/domain/outcome.ts";

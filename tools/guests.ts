@@ -69,7 +69,7 @@ const RECIPES: readonly Recipe[] = [
     link: [...LINK, "-m", "elf_x86_64", "-T", `${LIB}pvh.ld`],
     lib: [
       ...["start.asm", "exit.c", "console.c", "text.c", "acpi.c", "interrupts.c", "pit.c", "smp.c", "trampoline.asm"],
-      "xen.c",
+      ...["xen.c", "virtio.c"],
     ],
   },
   {

@@ -7,6 +7,7 @@ import {
   type MachineOptions,
   type ModelOptions,
   type ModuleOptions,
+  parseDisk,
   parseExtendedRegions,
   parseGrant,
   UsageError,
@@ -49,6 +50,9 @@ Boots each IMAGE in turn; its console is stdin and stdout. Ctrl-] leaves an inte
   --device-model PATH[,memory=WHAT]
                      a device model: a module, or a Unix socket where one connects (docs/device-model-protocol.md);
                      WHAT it sees of the guest's memory: all, none (none), FIRST-LAST[+FIRST-LAST...]; may be repeated
+  --disk FILE[,ro][,legacy]
+                     a virtio disk (docs/virtio.md); may be repeated
+  --rng              a virtio source of entropy
   --device-model-timeout SECONDS
                      how long a device model may take to start, and for an answer
   --hold             requests of a device model that is gone wait for its successor
@@ -73,8 +77,8 @@ Exit status: 0 powered off; 1-63 the guest's own; 64 bad usage or image; 66 rese
 70 our fault; 124 time-out; 125 guest crashed; 129, 130, 141, 143 SIGHUP, SIGINT, closed stdout, SIGTERM.`;
 
 /** Options that decide what a guest finds in its memory, and where. */
-const PLANNED_STRINGS = ["memory", "vcpus", "cmdline", "initrd", "module", "xen", "extended-regions"] as const;
-const PLANNED_BOOLEANS = ["device-tree"] as const;
+const PLANNED_STRINGS = ["memory", "vcpus", "cmdline", "initrd", "module", "xen", "extended-regions", "disk"] as const;
+const PLANNED_BOOLEANS = ["device-tree", "rng"] as const;
 
 const STRINGS = [
   ...PLANNED_STRINGS,
@@ -161,7 +165,7 @@ export const DOCTOR_HELP = `usage: doctor [options] [IMAGE]
 Without IMAGE: what this host offers. With one: what it is and how it would be loaded.
 
   --memory SIZE, --vcpus N, --cmdline STRING, --initrd FILE, --module FILE, --xen WHETHER, --extended-regions WHICH,
-  --device-tree      as for run
+  --device-tree, --disk FILE, --rng      as for run
   --json             one JSON object on stdout`;
 
 /** Parses the arguments after "doctor". @returns undefined for --help. @throws {UsageError} */
@@ -188,6 +192,8 @@ function plannedOptions(options: Options<typeof PLANNED_STRINGS[number], typeof 
       extendedRegions: parseExtendedRegions(single(options, "extended-regions")),
     }),
     deviceTree: options["device-tree"],
+    disks: options.disk.map(parseDisk),
+    rngs: options.rng ? 1 : 0,
   };
 }
 

@@ -38,6 +38,10 @@ export async function runInLane(args: string[], parsed: RunArguments): Promise<n
   if (models(parsed).some((model) => "socket" in model)) {
     throw new UsageError("--device-model: a socket does not reach into the lane; a module does");
   }
+  const written = (machine.disks ?? []).find((disk) => typeof disk === "string" || disk.readOnly !== true);
+  if (written !== undefined) {
+    throw new UsageError("--disk: in the lane with ,ro only: what is written does not come back");
+  }
   // What is wrong with an image need not wait for a machine. Of several, those before it would have run.
   if (images.length === 1) planBoot(bootRequest({ ...machine, image: images[0] }));
   using conversation = new Conversation();
@@ -65,7 +69,10 @@ function jobOf(args: string[], parsed: RunArguments): Job {
     typeof module === "object" && "file" in module ? module.file : module
   );
   const devices = models(parsed).map((model) => "module" in model ? model.module : undefined);
-  const files = [...images, machine.initrd, ...modules, ...devices].filter((file) => typeof file === "string");
+  const disks = (machine.disks ?? []).map((disk) => typeof disk === "string" ? disk : disk.file);
+  const files = [...images, machine.initrd, ...modules, ...devices, ...disks].filter((file) =>
+    typeof file === "string"
+  );
   return {
     command: [...DENO, PROGRAM, "run", ...laneArguments(args, { json: `/out/${REPORT}`, trace: `/out/${TRACE}` })],
     directory: Deno.cwd(),

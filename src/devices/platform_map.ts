@@ -45,6 +45,10 @@ export const SPECIAL_PAGES = {
 /** Where a guest may put the frames of its grant table and of their status, if it has no better place. */
 export const GRANT_FRAMES = { address: 0xff80_0000, sizeBytes: 0x10_0000 } as const;
 
+/** Where virtio devices have their registers, so far apart; and their interrupts: of the PC's own, what nobody has here. */
+export const VIRTIO_WINDOW = { address: 0xd000_0000, apart: 0x1000 } as const;
+export const VIRTIO_GSIS = [5, 6, 7, 9, 10, 11, 3] as const;
+
 /** ISA interrupt 0 (the PIT) arrives at I/O APIC pin 2, as on every PC; all others at the pin of their number. */
 export const PIT_IO_APIC_PIN = 2;
 

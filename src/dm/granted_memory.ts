@@ -2,7 +2,7 @@
 
 import type { Descriptor } from "../linux/descriptor.ts";
 import { Mapping } from "../linux/mapping.ts";
-import type { GuestMemoryAccess } from "./host.ts";
+import type { GuestMemoryAccess, LocatedMemory } from "./host.ts";
 
 /** Guest-physical [address, address + sizeBytes) is `file` from `offset` on; whole pages. */
 export interface GrantedPiece {
@@ -16,6 +16,9 @@ interface MappedPiece {
   readonly first: number;
   readonly end: number;
   readonly bytes: Uint8Array;
+  readonly halves: Uint16Array;
+  /** Its address in this process. */
+  readonly start: number;
 }
 
 /** The granted memory as a device model reads and writes it. Pieces that touch are one range to an access. */
@@ -27,8 +30,9 @@ export class MappedGrants implements GuestMemoryAccess, Disposable {
   constructor(pieces: readonly GrantedPiece[]) {
     using stack = new DisposableStack();
     this.#pieces = pieces.map(({ address, sizeBytes, offset, file }) => {
-      const { buffer } = stack.use(Mapping.file(file, sizeBytes, offset));
-      return { first: address, end: address + sizeBytes, bytes: new Uint8Array(buffer) };
+      const { buffer, address: start } = stack.use(Mapping.file(file, sizeBytes, offset)),
+        bytes = new Uint8Array(buffer);
+      return { first: address, end: address + sizeBytes, bytes, halves: new Uint16Array(buffer), start: Number(start) };
     });
     this.#mappings = stack.move();
   }
@@ -45,6 +49,19 @@ export class MappedGrants implements GuestMemoryAccess, Disposable {
 
   contains(address: number, sizeBytes: number): boolean {
     return this.#runs(address, sizeBytes) !== undefined;
+  }
+
+  locate(address: number, sizeBytes: number, _write: boolean, found: LocatedMemory): number {
+    for (let index = 0; index < this.#pieces.length; index++) {
+      const { first, end, bytes, halves, start } = this.#pieces[index];
+      if (address < first || address >= end) continue;
+      found.bytes = bytes;
+      found.halves = halves;
+      found.offset = address - first;
+      found.address = start + found.offset;
+      return Math.min(end - address, sizeBytes);
+    }
+    return 0;
   }
 
   [Symbol.dispose](): void {

@@ -1,5 +1,7 @@
 /** What a device model is written against: the interfaces that src/dm implements wherever the model runs. */
 
+const NOTHING = new Uint8Array(), NO_HALVES = new Uint16Array();
+
 /** Answers accesses to one claimed range. Offsets count from the range's start; accesses have 1, 2 or 4 bytes. */
 export interface RangeHandler {
   /** Answers a read. @returns the value; what exceeds `size` bytes is masked away. An 8-byte access comes as two of 4, low half first. */
@@ -35,6 +37,25 @@ export interface GuestMemoryAccess {
   write(address: number, source: Uint8Array): void;
   /** Whether all of [address, address + sizeBytes) is granted. */
   contains(address: number, sizeBytes: number): boolean;
+  /**
+   * Where memory is in this process, for rings that are shared with the guest and for I/O straight to it. It is good until
+   * the guest changes what it has there; whoever uses it longer harms nobody but the guest. Allocates nothing.
+   * @param write the guest may have memory that is only to be read, or none yet
+   * @returns how many bytes from `address` on lie together, `sizeBytes` at most; 0: the first is not granted
+   */
+  locate(address: number, sizeBytes: number, write: boolean, found: LocatedMemory): number;
+}
+
+/** A place in this process that is the guest's memory. */
+export class LocatedMemory {
+  /** What the memory is part of. */
+  bytes: Uint8Array = NOTHING;
+  /** The same in words of 16 bits. */
+  halves: Uint16Array = NO_HALVES;
+  /** Where in it the memory begins, in bytes. */
+  offset = 0;
+  /** Its address in this process, for system calls. */
+  address = 0;
 }
 
 /** Memory of the model's own, whose pages it can show the guest in its windows. */

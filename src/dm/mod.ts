@@ -22,6 +22,7 @@
  */
 
 export { DmOpError } from "../ioreq/dm_op_error.ts";
+export { LocatedMemory } from "./host.ts";
 export type {
   DeviceMemory,
   DeviceModelHost,

@@ -3,7 +3,7 @@
 import { type AddressRange, gfnOf, PAGE_SIZE } from "../memory/address.ts";
 import type { Bank } from "../memory/bank.ts";
 import { GuestAddressError, type GuestMemory } from "../memory/guest_memory.ts";
-import type { GuestMemoryAccess } from "../dm/host.ts";
+import type { GuestMemoryAccess, LocatedMemory } from "../dm/host.ts";
 
 /** All of the domain's memory, none of it, or what of it lies in these ranges; whole pages. */
 export type MemoryGrant = "all" | "none" | readonly AddressRange[];
@@ -79,6 +79,12 @@ export class GrantedMemory implements GuestMemoryAccess {
 
   contains(address: number, sizeBytes: number): boolean {
     return this.#isGranted(address, sizeBytes) && this.memory.contains(address, sizeBytes);
+  }
+
+  locate(address: number, sizeBytes: number, write: boolean, found: LocatedMemory): number {
+    const { grant } = this;
+    if (grant === "all") return this.memory.locate(address, sizeBytes, write, found);
+    return this.#isGranted(address, sizeBytes) ? this.memory.locate(address, sizeBytes, write, found) : 0;
   }
 
   #require(address: number, sizeBytes: number): void {

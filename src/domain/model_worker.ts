@@ -14,8 +14,9 @@ import { COMMAND } from "../ioreq/command_ring.ts";
 import { channelPort } from "../ioreq/notification.ts";
 import { DmOpError } from "../ioreq/dm_op_error.ts";
 import type { Attachment, PageCommand } from "../dm/attachment.ts";
-import { type DeviceModel, loadModel } from "../dm/model.ts";
+import { loadModel } from "../dm/model.ts";
 import { DeviceModelRuntime } from "../dm/runtime.ts";
+import { builtIn, loadBuiltIn } from "../devices/built_in.ts";
 import { ControlBlock } from "./control_block.ts";
 import { GrantedMemory } from "./grants.ts";
 import { InterruptLines } from "./interrupt_lines.ts";
@@ -27,7 +28,7 @@ import { FIRST_MODEL, xenDomain } from "./xen_domain.ts";
 async function model(start: ModelStart, report: (report: Report) => void): Promise<void> {
   const control = new ControlBlock(start.controlBlock, start.vcpus);
   using runtime = new DeviceModelRuntime(attach(control, start, report));
-  const run = start.module === undefined ? await platform() : await loadModel(start.module);
+  const run = await loadBuiltIn(start.module ?? builtIn("platform")) ?? await loadModel(start.module!);
   await run(runtime, start.configuration);
   control.servers.change(() => control.servers.server(start.server).setEnabled(true));
   report({ kind: "ready" });
@@ -117,10 +118,5 @@ function asked(
 }
 
 declare const self: { readonly name: string };
-
-/** The built-in platform model; loaded like any other, but part of the program, so that a bundle contains it. */
-async function platform(): Promise<DeviceModel> {
-  return (await import("../devices/platform.ts")).default as DeviceModel;
-}
 
 serveOnce(model);

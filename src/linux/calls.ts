@@ -22,6 +22,8 @@ const SYMBOLS = {
   file: { name: call, parameters: ["i32", "i32", "buffer"], result: "i32" }, // fstatfs, fstat: fd, structure
   fallocate: { name: call, parameters: ["i32", "i32", "i32", "u64", "u64"], result: "i32" }, // fd, mode, offset, size
   at_offset: { name: call, parameters: ["i32", "i32", "buffer", "u64", "u64"], result: "i32" }, // pread64, pwrite64: fd, buffer, size, offset
+  at_offset_list: { name: call, parameters: ["i32", "i32", "u64", "u64", "u64", "u64"], result: "i32" }, // preadv, pwritev: fd, ranges, count, offset, 0
+  enter_ring: { name: call, parameters: ["i32", "i32", "u32", "u32", "u32", "pointer", "u64"], result: "i32" }, // io_uring_enter: fd, submit, complete, flags, mask, size
   // waiting and waking
   read: { name: call, parameters: ["i32", "i32", "buffer", "u64"], result: "i32" }, // fd, buf, count
   write: { name: call, parameters: ["i32", "i32", "buffer", "u64"], result: "i32" }, // fd, buf, count
@@ -33,8 +35,11 @@ const SYMBOLS = {
   number: { name: call, parameters: ["i32", "i32"], result: "i32" }, // close, ...
   numbers: { name: call, parameters: ["i32", "i32", "i32", "i32"], result: "i32" }, // fcntl, ...
   path: { name: call, parameters: ["i32", "i32", "buffer", "i32", "i32"], result: "i32" }, // openat: directory, path, flags, mode
+  open_ring: { name: call, parameters: ["i32", "u32", "buffer"], result: "i32" }, // io_uring_setup: entries, parameters
+  register_ring: { name: call, parameters: ["i32", "i32", "u32", "buffer", "u32"], result: "i32" }, // io_uring_register: fd, what, argument, count
   name: { name: call, parameters: ["i32", "buffer", "u32"], result: "i32" }, // memfd_create: name, flags; pipe2: fds, flags
   offset: { name: call, parameters: ["i32", "i32", "i64"], result: "i32" }, // ftruncate: fd, length
+  seek: { name: call, parameters: ["i32", "i32", "i64", "i32"], result: "i64" }, // lseek: fd, offset, whence
   socket: { name: call, parameters: ["i32", "i32", "buffer", "u32"], result: "i32" }, // bind, connect: fd, address, size; sendmsg, recvmsg: fd, message, flags
   accept: { name: call, parameters: ["i32", "i32", "pointer", "pointer", "i32"], result: "i32" }, // fd, address, size, flags
   mmap: { name: call, parameters: ["i32", "u64", "u64", "i32", "i32", "i32", "i64"], result: "i64" }, // address, size, protection, flags, fd, offset
@@ -83,6 +88,8 @@ export const read = (fd: number, buffer: Buffer, size: bigint): number => symbol
 export const write = (fd: number, buffer: Buffer, size: bigint): number => symbols.write(1, fd, buffer, size);
 export const close = (fd: number): number => symbols.number(3, fd);
 export const fstat = (fd: number, status: Buffer): number => symbols.file(5, fd, status);
+export const lseek = (fd: number, offset: bigint, whence: number): number =>
+  Number(symbols.seek(8, fd, offset, whence));
 export const mmap = (at: bigint, size: bigint, protection: number, flags: number, fd: number, offset: bigint): bigint =>
   symbols.mmap(9, at, size, protection, flags, fd, offset);
 export const mprotect = (at: bigint, size: bigint, protection: number): number =>
@@ -103,6 +110,8 @@ export const shutdown = (fd: number, how: number): number => symbols.numbers(48,
 export const bind = (fd: number, address: Buffer, size: number): number => symbols.socket(49, fd, address, size);
 export const listen = (fd: number, backlog: number): number => symbols.numbers(50, fd, backlog, 0);
 export const fcntl = (fd: number, command: number, value: number): number => symbols.numbers(72, fd, command, value);
+export const flock = (fd: number, operation: number): number => symbols.numbers(73, fd, operation, 0);
+export const fdatasync = (fd: number): number => symbols.number(75, fd);
 export const ftruncate = (fd: number, size: bigint): number => symbols.offset(77, fd, size);
 export const fchmod = (fd: number, mode: number): number => symbols.numbers(91, fd, mode, 0);
 export const fstatfs = (fd: number, status: Buffer): number => symbols.file(138, fd, status);
@@ -119,8 +128,18 @@ export const fallocate = (fd: number, mode: number, offset: bigint, size: bigint
 export const accept4 = (fd: number, flags: number): number => symbols.accept(288, fd, null, null, flags);
 export const eventfd2 = (initial: number, flags: number): number => symbols.numbers(290, initial, flags, 0);
 export const pipe2 = (pair: Buffer, flags: number): number => symbols.name(293, pair, flags);
+export const preadv = (fd: number, ranges: bigint, count: bigint, offset: bigint): number =>
+  symbols.at_offset_list(295, fd, ranges, count, offset, 0n);
+export const pwritev = (fd: number, ranges: bigint, count: bigint, offset: bigint): number =>
+  symbols.at_offset_list(296, fd, ranges, count, offset, 0n);
 export const memfdCreate = (name: Buffer, flags: number): number => symbols.name(319, name, flags);
 export const userfaultfd = (flags: number): number => symbols.number(323, flags);
+export const ioUringSetup = (entries: number, parameters: Buffer): number =>
+  symbols.open_ring(425, entries, parameters);
+export const ioUringEnter = (fd: number, submit: number, complete: number, flags: number): number =>
+  symbols.enter_ring(426, fd, submit, complete, flags, null, 0n);
+export const ioUringRegister = (fd: number, what: number, argument: Buffer, count: number): number =>
+  symbols.register_ring(427, fd, what, argument, count);
 export const pidfdOpen = (pid: number, flags: number): number => symbols.numbers(434, pid, flags, 0);
 export const processMadvise = (pidfd: number, ranges: Buffer, count: bigint, advice: number): number =>
   Number(symbols.process_madvise(440, pidfd, ranges, count, advice, 0));

@@ -16,9 +16,12 @@ import { backedRanges, lowRamEnd } from "../boot/memory_map.ts";
 import type { BootPlan, BootRequest, Module } from "../boot/plan.ts";
 import { setEntry } from "./entry.ts";
 import { loadFile } from "./files.ts";
+import { virtioCommandLine, virtioModels } from "./virtio.ts";
 import {
+  checkDisk,
   checkModels,
   checkVcpus,
+  checkVirtio,
   chooseCarrier,
   DEFAULT_MEMORY_BYTES,
   type FileSource,
@@ -67,6 +70,7 @@ export function bootRequest(
   hostMaximum: number = ANY_HOST,
   addressBits: number = P2M_ADDRESS_BITS,
 ): BootRequest {
+  checkVirtio(options);
   const memoryBytes = parseMemory(options.memory ?? DEFAULT_MEMORY_BYTES);
   const vcpus = checkVcpus(options.vcpus ?? 1, hostMaximum);
   const load = (what: string, source: FileSource) => loadFile(what, source, memoryBytes);
@@ -77,7 +81,9 @@ export function bootRequest(
     image: load("image", options.image).bytes,
     memoryBytes,
     vcpus,
-    commandLine: options.cmdline ?? "",
+    commandLine: [options.cmdline ?? "", virtioCommandLine(virtioModels(options))].filter((part) => part !== "").join(
+      " ",
+    ),
     ...(options.initrd !== undefined && { initrd: load("initrd", options.initrd).bytes }),
     modules: (options.modules ?? []).map((module): Module => {
       const { file, cmdline } = moduleOptions(module);
@@ -102,7 +108,8 @@ export async function startMachine(
 ): Promise<Machine> {
   let request = bootRequest(options), plan = planBoot(request);
   const ram = backedRanges(request.memoryBytes);
-  const deviceModels = checkModels(options.deviceModels ?? [], ram);
+  for (const disk of options.disks ?? []) checkDisk(disk);
+  const deviceModels = checkModels([...options.deviceModels ?? [], ...virtioModels(options)], ram);
   using kvm = Kvm.open();
   checkVcpus(request.vcpus, kvm.extension(CAP.MAX_VCPUS));
   const { addressBits } = kvm.supportedCpuid();

@@ -3,9 +3,11 @@
 import { type AddressRange, PAGE_SIZE, SUPERPAGE_SIZE } from "../memory/address.ts";
 import { type ExtendedRegion, extendedRegions, SMALLEST_REGION_BYTES } from "../memory/extended_regions.ts";
 import { P2M_ADDRESS_BITS } from "../memory/p2m.ts";
+import { DiskError, openDisk } from "../devices/disk_file.ts";
 import { RESERVED_RANGES } from "../devices/platform_map.ts";
 import type { Carrier } from "../domain/carriers.ts";
 import type { MemoryGrant } from "../domain/grants.ts";
+import { type DiskOptions, MOST_VIRTIO_DEVICES, type VirtioOptions } from "./virtio.ts";
 import { MINIMUM_MEMORY_BYTES, regionPlace, takenRanges } from "../boot/memory_map.ts";
 
 /** What the user asked for cannot be (exit status 64). One line. */
@@ -68,7 +70,7 @@ export interface ExtendedRegionOptions {
 }
 
 /** What `deno task run` and `boot()` have in common. */
-export interface MachineOptions {
+export interface MachineOptions extends VirtioOptions {
   /** The kernel, boot sector or flat image; its format is found by its bytes. */
   readonly image: FileSource;
   /** A number of bytes, or a string with a suffix: "64M", "2G". Default 64 MiB. */
@@ -223,6 +225,31 @@ export function checkModels(
     if (typeof model === "object" && "memory" in model && model.memory !== undefined) checkGrant(model.memory, ram);
   }
   return models;
+}
+
+/** @throws {UsageError} more virtio devices than there are interrupts, or a number that is none */
+export function checkVirtio({ disks = [], rngs = 0 }: VirtioOptions): void {
+  if (!Number.isInteger(rngs) || rngs < 0) throw new UsageError(`rngs ${rngs}: not a whole number`);
+  if (disks.length + rngs <= MOST_VIRTIO_DEVICES) return;
+  throw new UsageError(`${disks.length + rngs} virtio devices: at most ${MOST_VIRTIO_DEVICES}`);
+}
+
+/** Its device model will open the disk again. @throws {UsageError} it cannot be one */
+export function checkDisk(disk: string | DiskOptions): void {
+  const { file, readOnly = false } = typeof disk === "string" ? { file: disk } : disk;
+  try {
+    openDisk(file, readOnly).file[Symbol.dispose]();
+  } catch (error) {
+    throw error instanceof DiskError ? new UsageError(error.message) : error;
+  }
+}
+
+/** "FILE[,ro][,legacy][,format=raw]". @throws {UsageError} */
+export function parseDisk(text: string): DiskOptions {
+  const [file, ...words] = text.split(",");
+  const unknown = words.find((word) => word !== "ro" && word !== "legacy" && word !== "format=raw");
+  if (unknown !== undefined) throw new UsageError(`disk ${file}: ${unknown} is not ro, legacy or format=raw`);
+  return { file, readOnly: words.includes("ro"), legacy: words.includes("legacy") };
 }
 
 /** "all", "none" or "0x1000-0x1fff+0x8000-0xffff": addresses of first and last bytes. @throws {UsageError} */

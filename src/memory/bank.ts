@@ -170,6 +170,7 @@ export class BankViews {
   #found = 0;
   readonly #views: (Uint8Array<ArrayBuffer> | undefined)[] = [];
   readonly #wordViews: (Int32Array<ArrayBuffer> | undefined)[] = [];
+  readonly #halfViews: (Uint16Array<ArrayBuffer> | undefined)[] = [];
   readonly #viewed = new Float64Array(MAX_BANKS);
   readonly #frameTables: FrameTable[] = [];
   readonly #tabled = new Float64Array(MAX_BANKS);
@@ -231,6 +232,18 @@ export class BankViews {
       this.#viewed[bank] = address;
     }
     return view;
+  }
+
+  /** Its first byte's address. */
+  directmap(bank: number): number {
+    return this.#table[bank * FIELDS + DIRECTMAP];
+  }
+
+  /** The same in words of 16 bits. */
+  halves(bank: number): Uint16Array<ArrayBuffer> {
+    const { buffer } = this.bytes(bank);
+    const view = this.#halfViews[bank];
+    return view?.buffer === buffer ? view : this.#halfViews[bank] = new Uint16Array(buffer);
   }
 
   /** The same in words. */

@@ -15,6 +15,14 @@ export class GuestAddressError extends Error {
   }
 }
 
+/** Where {@linkcode GuestMemory.locate} finds memory: views of its bank, and its offset and address. */
+export interface Place {
+  bytes: Uint8Array;
+  halves: Uint16Array;
+  offset: number;
+  address: number;
+}
+
 /** Reads and writes the memory of one domain. Whatever address a guest gives, the worst is a GuestAddressError. */
 export class GuestMemory {
   /** @param populate gives a gfn memory that has its memory on demand, before it is written to */
@@ -48,6 +56,24 @@ export class GuestMemory {
     if (!isMemory(type, writing) || this.banks.find(mfn) < 0) return -1;
     if (writing && type === P2M_TYPE.POPULATE_ON_DEMAND) this.populate(gfn);
     return mfn;
+  }
+
+  /** See GuestMemoryAccess.locate(). */
+  locate(address: number, sizeBytes: number, writing: boolean, found: Place): number {
+    if (!(Number.isSafeInteger(address) && address >= 0)) return 0;
+    const gfn = Math.floor(address / PAGE_SIZE), inPage = address - gfn * PAGE_SIZE, mfn = this.frame(gfn, writing);
+    if (mfn < 0) return 0;
+    const { banks } = this, bank = banks.find(mfn);
+    if (!banks.hasDirectmap(bank)) return 0;
+    let size = PAGE_SIZE - inPage;
+    for (let next = 1; size < sizeBytes; next++, size += PAGE_SIZE) {
+      if (this.frame(gfn + next, writing) !== mfn + next || banks.find(mfn + next) !== bank) break;
+    }
+    found.bytes = banks.bytes(bank);
+    found.halves = banks.halves(bank);
+    found.offset = banks.offset(bank, mfn) + inPage;
+    found.address = banks.directmap(bank) + found.offset;
+    return Math.min(size, sizeBytes);
   }
 
   #require(address: number, sizeBytes: number, writing: boolean): void {

@@ -87,6 +87,7 @@ class FakeHost implements DeviceModelHost {
     read: (address, target) => target.set(this.machine.pagePart(address, target.length)),
     write: (address, source) => this.machine.pagePart(address, source.length).set(source),
     contains: notHere,
+    locate: notHere,
   };
   readonly mapMemory = notHere;
   readonly mapPci = notHere;

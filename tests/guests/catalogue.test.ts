@@ -155,6 +155,8 @@ testWith([], "every image in guests/ is in this catalogue or has a test of its o
     "xenstore",
     "unpopulated",
     "ballooned",
+    "virtio-blk",
+    "virtio-rng",
   ];
   const elsewhere = ["echo", "modules", "smp", "retry", "revoke", "touch", "upcall", "window", ...ioreq, ...xen];
   const images = Array.from(Deno.readDirSync("guests"), ({ name }) => name).filter((name) => name.endsWith(".img"));

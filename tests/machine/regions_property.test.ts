@@ -5,7 +5,7 @@ import fc from "fast-check";
 import { backedRanges } from "../../src/boot/memory_map.ts";
 import { planBoot } from "../../src/boot/loaders.ts";
 import { MEMORY_TYPE } from "../../src/boot/plan.ts";
-import { RESERVED_RANGES } from "../../src/devices/platform_map.ts";
+import { RESERVED_RANGES, VIRTIO_WINDOW } from "../../src/devices/platform_map.ts";
 import { MAX_REGIONS } from "../../src/memory/extended_regions.ts";
 import { type ExtendedRegionOptions, machineRegions } from "../../src/machine/options.ts";
 import { pvhImage, requestFor } from "../boot/images.ts";
@@ -46,6 +46,7 @@ Deno.test("an extended region is where nothing of the machine is, within its add
       ...memoryMap.filter(({ type }) => type !== MEMORY_TYPE.UNUSABLE)
         .map(({ address, sizeBytes }) => ({ first: address, last: address + sizeBytes - 1 })),
       ...RESERVED_RANGES,
+      { first: VIRTIO_WINDOW.address, last: VIRTIO_WINDOW.address + 16 * VIRTIO_WINDOW.apart },
       ...avoid,
     ];
     let total = 0, before = 0;

@@ -11,6 +11,7 @@ const LAYERS = [
   "xenstore",
   "ioreq",
   "dm",
+  "virtio",
   "devices",
   "hypercall",
   "domain",

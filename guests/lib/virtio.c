@@ -1,0 +1,139 @@
+#include "virtio.h"
+
+enum {
+  MAGIC = 0x000,
+  VERSION = 0x004,
+  DEVICE_ID = 0x008,
+  DEVICE_FEATURES = 0x010,
+  DEVICE_FEATURES_SEL = 0x014,
+  DRIVER_FEATURES = 0x020,
+  DRIVER_FEATURES_SEL = 0x024,
+  QUEUE_SEL = 0x030,
+  QUEUE_NUM_MAX = 0x034,
+  QUEUE_NUM = 0x038,
+  QUEUE_READY = 0x044,
+  QUEUE_NOTIFY = 0x050,
+  INTERRUPT_STATUS = 0x060,
+  INTERRUPT_ACK = 0x064,
+  STATUS = 0x070,
+  QUEUE_DESC = 0x080,
+  QUEUE_DRIVER = 0x090,
+  QUEUE_DEVICE = 0x0a0,
+  CONFIG = 0x100,
+
+  VIRTIO_MAGIC = 0x74726976,
+  ACKNOWLEDGE = 1,
+  DRIVER = 2,
+  DRIVER_OK = 4,
+  FEATURES_OK = 8,
+
+  NEXT = 1,
+  WRITE = 2,
+};
+
+uint32_t virtio_register(const struct virtio_device *device, uint32_t offset) {
+  return *(volatile uint32_t *)(device->registers + offset);
+}
+
+void virtio_set_register(const struct virtio_device *device, uint32_t offset, uint32_t value) {
+  *(volatile uint32_t *)(device->registers + offset) = value;
+}
+
+volatile void *virtio_configuration(const struct virtio_device *device) { return device->registers + CONFIG; }
+
+static const char *after(const char *text, char wanted) {
+  while (*text && *text != ' ' && *text != wanted) text++;
+  return *text == wanted ? text + 1 : NULL;
+}
+
+bool virtio_find(unsigned n, struct virtio_device *device) {
+  const char *text = command_line();
+  for (;; text++) {
+    text = find_option(text, "virtio_mmio.device");
+    if (!text) return false;
+    if (n-- == 0) break;
+  }
+  const char *address = after(text, '@'), *irq = address ? after(address, ':') : NULL;
+  if (!irq) return false;
+  *device = (struct virtio_device){(volatile uint8_t *)number(address), 0, (uint32_t)number(irq)};
+  return true;
+}
+
+static void set_address(const struct virtio_device *device, uint32_t offset, const volatile void *address) {
+  virtio_set_register(device, offset, (uint32_t)(uintptr_t)address);
+  virtio_set_register(device, offset + 4, (uint32_t)((uint64_t)(uintptr_t)address >> 32));
+}
+
+void virtio_begin(struct virtio_device *device, uint32_t type, uint64_t wanted, struct virtio_queue *queues,
+                  unsigned count) {
+  if (virtio_register(device, MAGIC) != VIRTIO_MAGIC || virtio_register(device, VERSION) != 2) {
+    fail("virtio: no device at 0x%lx", (unsigned long)device->registers);
+  }
+  if (virtio_register(device, DEVICE_ID) != type) {
+    fail("virtio: a device of type %u, not %u", virtio_register(device, DEVICE_ID), type);
+  }
+  virtio_set_register(device, STATUS, 0);
+  virtio_set_register(device, STATUS, ACKNOWLEDGE | DRIVER);
+  uint64_t offered = 0;
+  for (unsigned word = 0; word < 2; word++) {
+    virtio_set_register(device, DEVICE_FEATURES_SEL, word);
+    offered |= (uint64_t)virtio_register(device, DEVICE_FEATURES) << 32 * word;
+  }
+  device->features = offered & (wanted | 1ull << VIRTIO_VERSION_1);
+  for (unsigned word = 0; word < 2; word++) {
+    virtio_set_register(device, DRIVER_FEATURES_SEL, word);
+    virtio_set_register(device, DRIVER_FEATURES, (uint32_t)(device->features >> 32 * word));
+  }
+  virtio_set_register(device, STATUS, ACKNOWLEDGE | DRIVER | FEATURES_OK);
+  if (!(virtio_register(device, STATUS) & FEATURES_OK)) fail("virtio: the device does not take its own features");
+  for (unsigned i = 0; i < count; i++) {
+    struct virtio_queue *queue = &queues[i];
+    memset(queue, 0, sizeof *queue);
+    virtio_set_register(device, QUEUE_SEL, i);
+    if (virtio_register(device, QUEUE_NUM_MAX) < VIRTIO_QUEUE_SIZE) fail("virtio: queue %u is too small", i);
+    virtio_set_register(device, QUEUE_NUM, VIRTIO_QUEUE_SIZE);
+    set_address(device, QUEUE_DESC, queue->descriptors);
+    set_address(device, QUEUE_DRIVER, &queue->available);
+    set_address(device, QUEUE_DEVICE, &queue->used);
+    virtio_set_register(device, QUEUE_READY, 1);
+  }
+  virtio_set_register(device, STATUS, ACKNOWLEDGE | DRIVER | FEATURES_OK | DRIVER_OK);
+  if (virtio_register(device, STATUS) & VIRTIO_NEEDS_RESET) fail("virtio: the device does not take its queues");
+}
+
+void virtio_put(struct virtio_queue *queue, unsigned first, const struct virtio_buffer *buffers, unsigned count) {
+  for (unsigned i = 0; i < count; i++) {
+    struct virtio_descriptor *descriptor = &queue->descriptors[first + i];
+    descriptor->address = (uintptr_t)buffers[i].address;
+    descriptor->length = buffers[i].length;
+    descriptor->flags = (i + 1 < count ? NEXT : 0) | (buffers[i].device_writes ? WRITE : 0);
+    descriptor->next = (uint16_t)(first + i + 1);
+  }
+  queue->available.ring[queue->available.index % VIRTIO_QUEUE_SIZE] = (uint16_t)first;
+  asm volatile("" : : : "memory");
+  queue->available.index++;
+}
+
+void virtio_notify(const struct virtio_device *device, struct virtio_queue *queue, unsigned index, uint16_t before) {
+  asm volatile("mfence" : : : "memory");
+  uint16_t now = queue->available.index;
+  bool wanted = device->features & 1ull << VIRTIO_EVENT_INDEX
+                    ? (uint16_t)(now - queue->used.available_event - 1) < (uint16_t)(now - before)
+                    : !(queue->used.flags & 1);
+  if (wanted) virtio_set_register(device, QUEUE_NOTIFY, index);
+}
+
+bool virtio_take(struct virtio_queue *queue, uint16_t *head, uint32_t *written) {
+  if (queue->seen == queue->used.index) return false;
+  asm volatile("" : : : "memory");
+  *head = (uint16_t)queue->used.ring[queue->seen % VIRTIO_QUEUE_SIZE].head;
+  *written = queue->used.ring[queue->seen % VIRTIO_QUEUE_SIZE].written;
+  queue->seen++;
+  return true;
+}
+
+uint32_t virtio_interrupts(const struct virtio_device *device) {
+  uint32_t status = virtio_register(device, INTERRUPT_STATUS);
+  if (status) virtio_set_register(device, INTERRUPT_ACK, status);
+  return status;
+}

@@ -1,0 +1,246 @@
+/** A virtio block device: what becomes of a request, from the queue to the file and back. */
+
+import type { DeviceModelHost } from "../dm/host.ts";
+import { POLLIN } from "../linux/poll.ts";
+import { awaitEvent } from "../linux/event_descriptor.ts";
+import { type FileIo, openFileIo } from "../linux/io_ring.ts";
+import { bytesAddress } from "../linux/mapping.ts";
+import { DEVICE_ID } from "../virtio/abi.ts";
+import {
+  BLOCK_CONFIGURATION as CONFIGURATION,
+  BLOCK_FEATURE,
+  BLOCK_ID_BYTES,
+  BLOCK_RANGE,
+  BLOCK_RANGE_UNMAP,
+  BLOCK_REQUEST,
+  BLOCK_STATUS,
+  BLOCK_TYPE,
+  SECTOR_BYTES,
+} from "../virtio/block_abi.ts";
+import { ChainBytes } from "../virtio/chain_bytes.ts";
+import type { VirtioDevice, VirtioTransport } from "../virtio/mmio.ts";
+import { Chain, type Virtqueue } from "../virtio/virtqueue.ts";
+import type { Disk } from "./disk_file.ts";
+
+/** Requests that are under way at a time, of all queues; each of them may have been cut in so many buffers by the driver. */
+const REQUESTS = 128, MOST_BUFFERS = 128;
+/** And lie in so many places of this process. */
+const MOST_RANGES = 256;
+const QUEUE_SIZE = 256;
+
+/** The largest range of a discard or of zeroes, in sectors: 1 GiB. One range a request. */
+const MOST_SECTORS = 2 ** 21;
+
+const FALLOC_FL_KEEP_SIZE = 1, FALLOC_FL_PUNCH_HOLE = 2, FALLOC_FL_ZERO_RANGE = 16;
+
+/** What a request does when its input or output is done. */
+interface Request {
+  readonly chain: Chain;
+  queue: number;
+  /** Bytes that its input or output has to have had; what is written to the guest beside the status. */
+  expected: number;
+  written: number;
+  /** The device was reset meanwhile: it is nobody's. */
+  forgotten: boolean;
+  /** struct iovec. */
+  readonly ranges: Uint32Array;
+  readonly rangesAddress: number;
+}
+
+/** A disk behind queues. */
+export class VirtioBlock implements VirtioDevice {
+  readonly id = DEVICE_ID.BLOCK;
+  readonly features: readonly number[];
+  readonly queueSize = QUEUE_SIZE;
+  readonly configuration = new Uint8Array(CONFIGURATION.bytes);
+  transport!: VirtioTransport;
+  readonly #io: FileIo;
+  readonly #bytes: ChainBytes;
+  readonly #requests: Request[];
+  /** Numbers of requests that are not under way. */
+  readonly #free: number[];
+  readonly #header = new DataView(new ArrayBuffer(BLOCK_REQUEST.bytes));
+  readonly #headerBytes = new Uint8Array(this.#header.buffer);
+  readonly #range = new DataView(new ArrayBuffer(BLOCK_RANGE.bytes));
+  readonly #rangeBytes = new Uint8Array(this.#range.buffer);
+  readonly #status = new Uint8Array(1);
+  readonly #idBytes = new Uint8Array(BLOCK_ID_BYTES);
+  readonly #completed = (request: number, result: number) => this.#complete(request, result);
+
+  constructor(host: DeviceModelHost, private readonly disk: Disk, readonly queues: number, ring: boolean) {
+    const { SEG_MAX, RO, BLK_SIZE, FLUSH, MQ, DISCARD, WRITE_ZEROES } = BLOCK_FEATURE;
+    const writing = disk.readOnly ? [RO] : [DISCARD, WRITE_ZEROES];
+    this.features = [SEG_MAX, BLK_SIZE, FLUSH, ...writing, ...queues > 1 ? [MQ] : []];
+    this.#bytes = new ChainBytes(host.memory);
+    this.#io = openFileIo(REQUESTS, ring);
+    this.#requests = Array.from({ length: REQUESTS }, newRequest);
+    this.#free = this.#requests.map((_, number) => number);
+    this.#configure();
+    new TextEncoder().encodeInto(disk.file.subject.split("/").at(-1)!.slice(0, BLOCK_ID_BYTES), this.#idBytes);
+    host.watch({
+      descriptor: this.#io.event.number,
+      interest: () => POLLIN,
+      ready: () => {
+        awaitEvent(this.#io.event.number);
+        this.#io.drain(this.#completed);
+        for (let queue = 0; queue < queues; queue++) this.notified(queue); // there may be room for more again
+      },
+    });
+    // The guest's memory goes when the model has ended: nothing may write to it after that.
+    host.beforeStop(() => this.#finish());
+  }
+
+  start(): void {
+    for (let queue = 0; queue < this.queues; queue++) this.notified(queue);
+  }
+
+  notified(index: number): void {
+    const queue = this.transport.queues[index];
+    queue.setNotifications(false);
+    do {
+      while (this.#free.length > 0 && this.#take(queue, index));
+      queue.setNotifications(true);
+    } while (this.#free.length > 0 && queue.hasRequest);
+    this.#io.submit();
+    if (queue.isBroken) return this.transport.fail();
+    this.transport.usedBuffer(queue);
+  }
+
+  reset(): void {
+    for (const request of this.#requests) request.forgotten = true;
+    this.#finish();
+  }
+
+  #finish(): void {
+    while (this.#io.pending > 0) {
+      this.#io.submit();
+      this.#io.wait();
+      this.#io.drain(this.#completed);
+    }
+  }
+
+  /** @returns false there is no request */
+  #take(queue: Virtqueue, index: number): boolean {
+    const number = this.#free[this.#free.length - 1], request = this.#requests[number];
+    if (!queue.take(request.chain)) return false;
+    this.#free.length--;
+    request.queue = index;
+    request.forgotten = false;
+    request.expected = request.written = 0;
+    const status = this.#begin(number, request);
+    if (status >= 0) this.#end(number, status);
+    return true;
+  }
+
+  /** @returns the request's status, or -1: it is under way */
+  #begin(number: number, request: Request): number {
+    const { chain } = request;
+    if (chain.writableBytes === 0 || !this.#bytes.read(chain, 0, this.#headerBytes)) return BLOCK_STATUS.IOERR;
+    const low = this.#header.getUint32(BLOCK_REQUEST.sector, true);
+    const sector = this.#header.getUint32(BLOCK_REQUEST.sector + 4, true) * 2 ** 32 + low;
+    switch (this.#header.getUint32(BLOCK_REQUEST.type, true)) {
+      case BLOCK_TYPE.IN:
+        return this.#transfer(number, request, sector, chain.writableBytes - 1, true);
+      case BLOCK_TYPE.OUT:
+        if (this.disk.readOnly) return BLOCK_STATUS.IOERR;
+        return this.#transfer(number, request, sector, chain.readableBytes - BLOCK_REQUEST.bytes, false);
+      case BLOCK_TYPE.FLUSH:
+        this.#io.sync(number, this.disk.file.number);
+        return -1;
+      case BLOCK_TYPE.GET_ID:
+        request.written = BLOCK_ID_BYTES;
+        return this.#bytes.write(chain, 0, this.#idBytes) ? BLOCK_STATUS.OK : BLOCK_STATUS.IOERR;
+      case BLOCK_TYPE.DISCARD:
+        return this.#changeRange(number, chain, FALLOC_FL_PUNCH_HOLE);
+      case BLOCK_TYPE.WRITE_ZEROES:
+        return this.#changeRange(number, chain, FALLOC_FL_ZERO_RANGE);
+      default:
+        return BLOCK_STATUS.UNSUPP;
+    }
+  }
+
+  #transfer(number: number, request: Request, sector: number, sizeBytes: number, read: boolean): number {
+    const { chain, ranges, rangesAddress } = request;
+    if (!this.#isInside(sector, sizeBytes)) return BLOCK_STATUS.IOERR;
+    if (sizeBytes === 0) return BLOCK_STATUS.OK;
+    const count = this.#bytes.locate(chain, read, read ? 0 : BLOCK_REQUEST.bytes, sizeBytes, ranges);
+    if (count < 0) return BLOCK_STATUS.IOERR;
+    request.expected = sizeBytes;
+    const offset = sector * SECTOR_BYTES, { number: file } = this.disk.file;
+    if (read) {
+      request.written = sizeBytes;
+      this.#io.readv(number, file, rangesAddress, count, offset);
+    } else {
+      this.#io.writev(number, file, rangesAddress, count, offset);
+    }
+    return -1;
+  }
+
+  /** @param mode of fallocate; without it a file system says so, and the driver writes zeroes itself */
+  #changeRange(number: number, chain: Chain, mode: number): number {
+    if (this.disk.readOnly || chain.readableBytes !== BLOCK_REQUEST.bytes + BLOCK_RANGE.bytes) {
+      return BLOCK_STATUS.IOERR;
+    }
+    if (!this.#bytes.read(chain, BLOCK_REQUEST.bytes, this.#rangeBytes)) return BLOCK_STATUS.IOERR;
+    const range = this.#range, low = range.getUint32(BLOCK_RANGE.sector, true);
+    const sector = range.getUint32(BLOCK_RANGE.sector + 4, true) * 2 ** 32 + low;
+    const sectors = range.getUint32(BLOCK_RANGE.num_sectors, true), flags = range.getUint32(BLOCK_RANGE.flags, true);
+    const isDiscard = mode === FALLOC_FL_PUNCH_HOLE;
+    if ((flags & ~(isDiscard ? 0 : BLOCK_RANGE_UNMAP)) !== 0) return BLOCK_STATUS.UNSUPP;
+    if (sectors > MOST_SECTORS || !this.#isInside(sector, sectors * SECTOR_BYTES)) return BLOCK_STATUS.IOERR;
+    if (sectors === 0) return BLOCK_STATUS.OK;
+    // What may be unmapped is: it reads as zeroes all the same.
+    const how = isDiscard || (flags & BLOCK_RANGE_UNMAP) !== 0 ? FALLOC_FL_PUNCH_HOLE : mode;
+    const offset = sector * SECTOR_BYTES, sizeBytes = sectors * SECTOR_BYTES;
+    this.#io.allocate(number, this.disk.file.number, how | FALLOC_FL_KEEP_SIZE, offset, sizeBytes);
+    return -1;
+  }
+
+  #isInside(sector: number, sizeBytes: number): boolean {
+    return sizeBytes >= 0 && sizeBytes % SECTOR_BYTES === 0 && sector + sizeBytes / SECTOR_BYTES <= this.disk.sectors;
+  }
+
+  #complete(number: number, result: number): void {
+    const request = this.#requests[number], isGood = result === request.expected;
+    if (!isGood) request.written = 0;
+    if (request.forgotten) this.#free.push(number);
+    else this.#end(number, isGood ? BLOCK_STATUS.OK : BLOCK_STATUS.IOERR);
+  }
+
+  /** The status is the last byte that the device writes; a chain without one cannot be answered. */
+  #end(number: number, status: number): void {
+    const { chain, queue, written } = this.#requests[number], virtqueue = this.transport.queues[queue];
+    this.#status[0] = status;
+    const isAnswered = chain.writableBytes > 0 && this.#bytes.write(chain, chain.writableBytes - 1, this.#status);
+    virtqueue.give(chain.head, isAnswered ? (status === BLOCK_STATUS.OK ? written : 0) + 1 : 0);
+    this.#free.push(number);
+  }
+
+  #configure(): void {
+    const view = new DataView(this.configuration.buffer), { sectors, readOnly } = this.disk;
+    view.setBigUint64(CONFIGURATION.capacity, BigInt(sectors), true);
+    view.setUint32(CONFIGURATION.seg_max, MOST_BUFFERS - 2, true);
+    view.setUint32(CONFIGURATION.blk_size, SECTOR_BYTES, true);
+    view.setUint16(CONFIGURATION.num_queues, this.queues, true);
+    if (readOnly) return;
+    view.setUint32(CONFIGURATION.max_discard_sectors, MOST_SECTORS, true);
+    view.setUint32(CONFIGURATION.max_discard_seg, 1, true);
+    view.setUint32(CONFIGURATION.discard_sector_alignment, 1, true);
+    view.setUint32(CONFIGURATION.max_write_zeroes_sectors, MOST_SECTORS, true);
+    view.setUint32(CONFIGURATION.max_write_zeroes_seg, 1, true);
+    view.setUint8(CONFIGURATION.write_zeroes_may_unmap, 1);
+  }
+}
+
+function newRequest(): Request {
+  const ranges = new Uint32Array(MOST_RANGES * 4);
+  return {
+    chain: new Chain(MOST_BUFFERS),
+    queue: 0,
+    expected: 0,
+    written: 0,
+    forgotten: false,
+    ranges,
+    rangesAddress: Number(bytesAddress(new Uint8Array(ranges.buffer))),
+  };
+}

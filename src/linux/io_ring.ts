@@ -1,0 +1,251 @@
+/**
+ * Input and output of files that nobody waits for: io_uring, or where the kernel has none (or forbids it), the same calls
+ * one by one. What is done is heard of by an eventfd. Nothing is allocated between requests.
+ */
+
+import * as calls from "./calls.ts";
+import { Descriptor } from "./descriptor.ts";
+import { EINTR } from "./errno.ts";
+import { eventDescriptor, signalEvent } from "./event_descriptor.ts";
+import { asBigInt, Mapping } from "./mapping.ts";
+
+/** What becomes of a request: whoever asked has given it a number. @param result of the call, or -errno */
+export type Completed = (request: number, result: number) => void;
+
+/** Requests, which are carried out in any order. Ranges are an array of struct iovec at an address of this process. */
+export interface FileIo extends Disposable {
+  /** Readable when something is done. */
+  readonly event: Descriptor;
+  /** Requests that are under way. */
+  readonly pending: number;
+  readv(request: number, file: number, ranges: number, count: number, offset: number): void;
+  writev(request: number, file: number, ranges: number, count: number, offset: number): void;
+  /** fdatasync. */
+  sync(request: number, file: number): void;
+  /** fallocate. */
+  allocate(request: number, file: number, mode: number, offset: number, sizeBytes: number): void;
+  /** Has the kernel see what was asked for since the last time. */
+  submit(): void;
+  /** Calls `completed` for all that is done. */
+  drain(completed: Completed): void;
+  /** Waits until something is done. */
+  wait(): void;
+}
+
+/**
+ * @param requests that are under way at a time, at most: a power of two
+ * @param ring whether io_uring may be used
+ */
+export function openFileIo(requests: number, ring = true): FileIo {
+  return (ring ? IoRing.open(requests) : undefined) ?? new DirectIo(requests);
+}
+
+/** struct io_uring_params: its size, and where the kernel says what it has and where the parts of the rings are. */
+const PARAMETER_BYTES = 120, FEATURES = 20, SQ = 40, CQ = 80;
+const SQ_OFFSET = { head: 0, tail: 4, mask: 8, array: 24 } as const,
+  CQ_OFFSET = { head: 0, tail: 4, mask: 8, cqes: 20 } as const;
+const FEATURE_SINGLE_MMAP = 1, OFFSET_ENTRIES = 0x1000_0000;
+/** struct io_uring_sqe and io_uring_cqe, in words. */
+const ENTRY_WORDS = 16, COMPLETION_WORDS = 4;
+const OPERATION = { READV: 1, WRITEV: 2, FSYNC: 3, FALLOCATE: 17 } as const;
+const FSYNC_DATASYNC = 1, ENTER_GETEVENTS = 1, REGISTER_EVENTFD = 4;
+
+/** An io_uring. */
+class IoRing implements FileIo {
+  readonly event: Descriptor;
+  #pending = 0;
+  #unsubmitted = 0;
+  readonly #ring: Int32Array;
+  readonly #entries: Int32Array;
+  readonly #mask: number;
+  readonly #completionMask: number;
+
+  private constructor(
+    private readonly held: DisposableStack,
+    private readonly descriptor: Descriptor,
+    ring: Mapping,
+    entries: Mapping,
+    private readonly at: {
+      sqHead: number;
+      sqTail: number;
+      array: number;
+      cqHead: number;
+      cqTail: number;
+      cqes: number;
+    },
+    masks: { sq: number; cq: number },
+    event: Descriptor,
+  ) {
+    this.event = event;
+    this.#ring = new Int32Array(ring.buffer);
+    this.#entries = new Int32Array(entries.buffer);
+    this.#mask = this.#ring[masks.sq / 4];
+    this.#completionMask = this.#ring[masks.cq / 4];
+  }
+
+  /** @returns undefined there is none to be had */
+  static open(requests: number): IoRing | undefined {
+    using stack = new DisposableStack();
+    const parameters = new DataView(new ArrayBuffer(PARAMETER_BYTES)),
+      word = (at: number) => parameters.getUint32(at, true);
+    const number = calls.ioUringSetup(requests, parameters);
+    if (number < 0) return undefined;
+    const descriptor = stack.use(new Descriptor(number, "io_uring"));
+    if ((word(FEATURES) & FEATURE_SINGLE_MMAP) === 0) return undefined; // Linux before 5.4
+    const array = word(SQ + SQ_OFFSET.array), cqes = word(CQ + CQ_OFFSET.cqes);
+    const bytes = Math.max(array + word(0) * 4, cqes + word(4) * COMPLETION_WORDS * 4);
+    const ring = stack.use(Mapping.file(descriptor, bytes));
+    const entries = stack.use(Mapping.file(descriptor, word(0) * ENTRY_WORDS * 4, OFFSET_ENTRIES));
+    const event = stack.use(eventDescriptor("completed requests"));
+    if (calls.ioUringRegister(number, REGISTER_EVENTFD, Int32Array.of(event.number), 1) < 0) return undefined;
+    const at = {
+      sqHead: word(SQ + SQ_OFFSET.head),
+      sqTail: word(SQ + SQ_OFFSET.tail),
+      array,
+      cqHead: word(CQ + CQ_OFFSET.head),
+      cqTail: word(CQ + CQ_OFFSET.tail),
+      cqes,
+    };
+    const masks = { sq: word(SQ + SQ_OFFSET.mask), cq: word(CQ + CQ_OFFSET.mask) };
+    return new IoRing(stack.move(), descriptor, ring, entries, at, masks, event);
+  }
+
+  get pending(): number {
+    return this.#pending;
+  }
+
+  readv(request: number, file: number, ranges: number, count: number, offset: number): void {
+    this.#push(OPERATION.READV, request, file, offset, ranges, count, 0);
+  }
+
+  writev(request: number, file: number, ranges: number, count: number, offset: number): void {
+    this.#push(OPERATION.WRITEV, request, file, offset, ranges, count, 0);
+  }
+
+  sync(request: number, file: number): void {
+    this.#push(OPERATION.FSYNC, request, file, 0, 0, 0, FSYNC_DATASYNC);
+  }
+
+  allocate(request: number, file: number, mode: number, offset: number, sizeBytes: number): void {
+    this.#push(OPERATION.FALLOCATE, request, file, offset, sizeBytes, mode, 0);
+  }
+
+  submit(): void {
+    while (this.#unsubmitted > 0) {
+      const taken = calls.ioUringEnter(this.descriptor.number, this.#unsubmitted, 0, 0);
+      if (taken > 0) this.#unsubmitted -= taken;
+      else if (taken !== -EINTR) this.wait(); // the kernel has no room: what is done makes some
+    }
+  }
+
+  drain(completed: Completed): void {
+    const ring = this.#ring, { cqHead, cqTail, cqes } = this.at;
+    for (let head = ring[cqHead / 4]; head !== Atomics.load(ring, cqTail / 4);) {
+      const entry = cqes / 4 + (head & this.#completionMask) * COMPLETION_WORDS;
+      const request = ring[entry], result = ring[entry + 2];
+      head = (head + 1) | 0;
+      Atomics.store(ring, cqHead / 4, head);
+      this.#pending--;
+      completed(request, result);
+    }
+  }
+
+  wait(): void {
+    calls.ioUringEnter(this.descriptor.number, 0, 1, ENTER_GETEVENTS);
+  }
+
+  /** There is room: the queue is as long as there are requests. */
+  #push(
+    op: number,
+    request: number,
+    file: number,
+    offset: number,
+    address: number,
+    length: number,
+    flags: number,
+  ): void {
+    const ring = this.#ring, entries = this.#entries, tail = ring[this.at.sqTail / 4], index = tail & this.#mask;
+    const at = index * ENTRY_WORDS;
+    entries.fill(0, at, at + ENTRY_WORDS);
+    entries[at] = op;
+    entries[at + 1] = file;
+    entries[at + 2] = offset | 0;
+    entries[at + 3] = offset / 2 ** 32;
+    entries[at + 4] = address | 0;
+    entries[at + 5] = address / 2 ** 32;
+    entries[at + 6] = length;
+    entries[at + 7] = flags;
+    entries[at + 8] = request;
+    ring[this.at.array / 4 + index] = index;
+    Atomics.store(ring, this.at.sqTail / 4, (tail + 1) | 0);
+    this.#pending++;
+    this.#unsubmitted++;
+  }
+
+  [Symbol.dispose](): void {
+    this.held.dispose();
+  }
+}
+
+/** Places for asBigInt. */
+const RANGES = 0, COUNT = 1, OFFSET = 2;
+
+/** Each request as it is asked for; then it is done. */
+class DirectIo implements FileIo {
+  readonly event = eventDescriptor("completed requests");
+  /** A ring of request and result. */
+  readonly #done: Int32Array;
+  #first = 0;
+  #count = 0;
+
+  constructor(private readonly requests: number) {
+    this.#done = new Int32Array(requests * 2);
+  }
+
+  get pending(): number {
+    return this.#count;
+  }
+
+  readv(request: number, file: number, ranges: number, count: number, offset: number): void {
+    const at = asBigInt(RANGES, ranges);
+    this.#complete(request, calls.preadv(file, at, asBigInt(COUNT, count), asBigInt(OFFSET, offset)));
+  }
+
+  writev(request: number, file: number, ranges: number, count: number, offset: number): void {
+    const at = asBigInt(RANGES, ranges);
+    this.#complete(request, calls.pwritev(file, at, asBigInt(COUNT, count), asBigInt(OFFSET, offset)));
+  }
+
+  sync(request: number, file: number): void {
+    this.#complete(request, calls.fdatasync(file));
+  }
+
+  allocate(request: number, file: number, mode: number, offset: number, sizeBytes: number): void {
+    this.#complete(request, calls.fallocate(file, mode, asBigInt(OFFSET, offset), asBigInt(COUNT, sizeBytes)));
+  }
+
+  submit(): void {
+    if (this.#count > 0) signalEvent(this.event.number);
+  }
+
+  drain(completed: Completed): void {
+    while (this.#count > 0) {
+      const at = this.#first * 2;
+      this.#first = (this.#first + 1) % this.requests;
+      this.#count--;
+      completed(this.#done[at], this.#done[at + 1]);
+    }
+  }
+
+  wait(): void {}
+
+  [Symbol.dispose](): void {
+    this.event[Symbol.dispose]();
+  }
+
+  #complete(request: number, result: number): void {
+    const at = (this.#first + this.#count++) % this.requests * 2;
+    this.#done[at] = request;
+    this.#done[at + 1] = result;
+  }
+}

@@ -1,0 +1,99 @@
+/** Virtio devices as guests drive them. */
+
+import { assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { boot, type BootOptions } from "xenolith/testing";
+import { UsageError } from "../../mod.ts";
+import { KVM, testWith } from "../support/capabilities.ts";
+
+const SECTORS = 2048, SECTOR = 512;
+
+async function withDisk(body: (file: string) => Promise<void>, bytes = SECTORS * SECTOR): Promise<void> {
+  const file = await Deno.makeTempFile({ prefix: "xenolith-disk-" });
+  try {
+    await Deno.truncate(file, bytes);
+    await body(file);
+  } finally {
+    await Deno.remove(file);
+  }
+}
+
+async function run(image: string, options: BootOptions): Promise<string> {
+  await using vm = await boot(`guests/${image}.img`, { timeoutMs: 60_000, ...options });
+  const { status, reason } = await vm.exited;
+  assertEquals(status, 0, `${reason}\n${vm.console.text}`);
+  return vm.console.text;
+}
+
+const NAMED = `^virtio-blk: ${SECTORS} sectors of "xenolith-disk-`;
+
+for (const carrier of ["worker", "native"] as const) {
+  testWith(
+    [KVM],
+    `what a guest writes to a virtio disk it reads again, and the file has it (${carrier})`,
+    () =>
+      withDisk(async (file) => {
+        assertMatch(
+          await run("virtio-blk", { disks: [file], carrier }),
+          new RegExp(`${NAMED}.*"\nvirtio-blk: all that was written was read\n$`),
+        );
+        const words = new Uint32Array((await Deno.readFile(file)).buffer);
+        assertEquals(
+          [words[0], words[127], words[8 * 128], words[9 * 128]],
+          [17, 17, 17 + 8 * 2654435761 % 2 ** 32, 0].map((word) => word % 2 ** 32),
+        );
+      }),
+  );
+}
+
+testWith([KVM], "a driver that does not know the event index is served as well", () =>
+  withDisk(async (file) => {
+    assertMatch(
+      await run("virtio-blk", { disks: [file], cmdline: "no-event-index" }),
+      /all that was written was read\n$/,
+    );
+  }));
+
+testWith([KVM], "a disk that is to be read only is", () =>
+  withDisk(async (file) => {
+    const before = await Deno.readFile(file);
+    before.set([0x78, 0x56, 0x34, 0x12]);
+    await Deno.writeFile(file, before);
+    const said = await run("virtio-blk", { disks: [{ file, readOnly: true }] });
+    assertMatch(said, /to be read only; its first word is 0x12345678\n$/);
+    assertEquals(await Deno.readFile(file), before);
+  }));
+
+testWith(
+  [KVM],
+  "several disks and a source of entropy have each their place",
+  () =>
+    withDisk((one) =>
+      withDisk(async (other) => {
+        const disks = [{ file: one, readOnly: true }, other];
+        assertMatch(await run("virtio-blk", { disks, rngs: 1, cmdline: "disk=1" }), /all that was written was read\n$/);
+        assertEquals((await Deno.readFile(one)).every((byte) => byte === 0), true);
+      })
+    ),
+);
+
+testWith([KVM], "a source of entropy fills what it is given", async () => {
+  assertMatch(await run("virtio-rng", { rngs: 1 }), /^virtio-rng: 7680 bytes, no two rounds alike\n$/);
+});
+
+testWith([], "what cannot be a disk is refused in one line, before anything runs", async () => {
+  const refused = async (file: string, why: RegExp) => {
+    const error = await assertRejects(() => boot("guests/null.img", { disks: [file] }), UsageError);
+    assertMatch(error.message, why);
+  };
+  await refused("missing.img", /^disk missing\.img: ENOENT$/);
+  await refused("guests", /^disk guests: EISDIR$/);
+  await withDisk((file) => refused(file, /: empty$/), 0);
+  await withDisk((file) => refused(file, /: 1000 bytes are no whole sectors of 512$/), 1000);
+  await withDisk(async (file) => {
+    using other = await Deno.open(file, { read: true, write: true });
+    await other.lock(true);
+    await refused(file, /: somebody else has it/);
+  });
+  const error = await assertRejects(() => boot("guests/null.img", { disks: Array(8).fill("x") }), UsageError);
+  assertEquals(error.message, "8 virtio devices: at most 7");
+});
