@@ -41,14 +41,14 @@ export function openFileIo(requests: number, ring = true): FileIo {
 }
 
 /** struct io_uring_params: its size, and where the kernel says what it has and where the parts of the rings are. */
-const PARAMETER_BYTES = 120, FEATURES = 20, SQ = 40, CQ = 80;
+const PARAMS_BYTES = 120, PARAMS_FEATURES = 20, PARAMS_SQ = 40, PARAMS_CQ = 80;
 const SQ_OFFSET = { head: 0, tail: 4, mask: 8, array: 24 } as const,
   CQ_OFFSET = { head: 0, tail: 4, mask: 8, cqes: 20 } as const;
-const FEATURE_SINGLE_MMAP = 1, OFFSET_ENTRIES = 0x1000_0000;
+const IORING_FEAT_SINGLE_MMAP = 1, IORING_OFF_SQES = 0x1000_0000;
 /** struct io_uring_sqe and io_uring_cqe, in words. */
-const ENTRY_WORDS = 16, COMPLETION_WORDS = 4;
-const OPERATION = { READV: 1, WRITEV: 2, FSYNC: 3, FALLOCATE: 17 } as const;
-const FSYNC_DATASYNC = 1, ENTER_GETEVENTS = 1, REGISTER_EVENTFD = 4;
+const SQE_WORDS = 16, CQE_WORDS = 4;
+const IORING_OP = { READV: 1, WRITEV: 2, FSYNC: 3, FALLOCATE: 17 } as const;
+const IORING_FSYNC_DATASYNC = 1, IORING_ENTER_GETEVENTS = 1, IORING_REGISTER_EVENTFD = 4;
 
 /** An io_uring. */
 class IoRing implements FileIo {
@@ -86,27 +86,27 @@ class IoRing implements FileIo {
   /** @returns undefined there is none to be had */
   static open(requests: number): IoRing | undefined {
     using stack = new DisposableStack();
-    const parameters = new DataView(new ArrayBuffer(PARAMETER_BYTES)),
+    const parameters = new DataView(new ArrayBuffer(PARAMS_BYTES)),
       word = (at: number) => parameters.getUint32(at, true);
     const number = calls.ioUringSetup(requests, parameters);
     if (number < 0) return undefined;
     const descriptor = stack.use(new Descriptor(number, "io_uring"));
-    if ((word(FEATURES) & FEATURE_SINGLE_MMAP) === 0) return undefined; // Linux before 5.4
-    const array = word(SQ + SQ_OFFSET.array), cqes = word(CQ + CQ_OFFSET.cqes);
-    const bytes = Math.max(array + word(0) * 4, cqes + word(4) * COMPLETION_WORDS * 4);
+    if ((word(PARAMS_FEATURES) & IORING_FEAT_SINGLE_MMAP) === 0) return undefined; // Linux before 5.4
+    const array = word(PARAMS_SQ + SQ_OFFSET.array), cqes = word(PARAMS_CQ + CQ_OFFSET.cqes);
+    const bytes = Math.max(array + word(0) * 4, cqes + word(4) * CQE_WORDS * 4);
     const ring = stack.use(Mapping.file(descriptor, bytes));
-    const entries = stack.use(Mapping.file(descriptor, word(0) * ENTRY_WORDS * 4, OFFSET_ENTRIES));
+    const entries = stack.use(Mapping.file(descriptor, word(0) * SQE_WORDS * 4, IORING_OFF_SQES));
     const event = stack.use(eventDescriptor("completed requests"));
-    if (calls.ioUringRegister(number, REGISTER_EVENTFD, Int32Array.of(event.number), 1) < 0) return undefined;
+    if (calls.ioUringRegister(number, IORING_REGISTER_EVENTFD, Int32Array.of(event.number), 1) < 0) return undefined;
     const at = {
-      sqHead: word(SQ + SQ_OFFSET.head),
-      sqTail: word(SQ + SQ_OFFSET.tail),
+      sqHead: word(PARAMS_SQ + SQ_OFFSET.head),
+      sqTail: word(PARAMS_SQ + SQ_OFFSET.tail),
       array,
-      cqHead: word(CQ + CQ_OFFSET.head),
-      cqTail: word(CQ + CQ_OFFSET.tail),
+      cqHead: word(PARAMS_CQ + CQ_OFFSET.head),
+      cqTail: word(PARAMS_CQ + CQ_OFFSET.tail),
       cqes,
     };
-    const masks = { sq: word(SQ + SQ_OFFSET.mask), cq: word(CQ + CQ_OFFSET.mask) };
+    const masks = { sq: word(PARAMS_SQ + SQ_OFFSET.mask), cq: word(PARAMS_CQ + CQ_OFFSET.mask) };
     return new IoRing(stack.move(), descriptor, ring, entries, at, masks, event);
   }
 
@@ -115,19 +115,19 @@ class IoRing implements FileIo {
   }
 
   readv(request: number, file: number, ranges: number, count: number, offset: number): void {
-    this.#push(OPERATION.READV, request, file, offset, ranges, count, 0);
+    this.#push(IORING_OP.READV, request, file, offset, ranges, count, 0);
   }
 
   writev(request: number, file: number, ranges: number, count: number, offset: number): void {
-    this.#push(OPERATION.WRITEV, request, file, offset, ranges, count, 0);
+    this.#push(IORING_OP.WRITEV, request, file, offset, ranges, count, 0);
   }
 
   sync(request: number, file: number): void {
-    this.#push(OPERATION.FSYNC, request, file, 0, 0, 0, FSYNC_DATASYNC);
+    this.#push(IORING_OP.FSYNC, request, file, 0, 0, 0, IORING_FSYNC_DATASYNC);
   }
 
   allocate(request: number, file: number, mode: number, offset: number, sizeBytes: number): void {
-    this.#push(OPERATION.FALLOCATE, request, file, offset, sizeBytes, mode, 0);
+    this.#push(IORING_OP.FALLOCATE, request, file, offset, sizeBytes, mode, 0);
   }
 
   submit(): void {
@@ -141,7 +141,7 @@ class IoRing implements FileIo {
   drain(completed: Completed): void {
     const ring = this.#ring, { cqHead, cqTail, cqes } = this.at;
     for (let head = ring[cqHead / 4]; head !== Atomics.load(ring, cqTail / 4);) {
-      const entry = cqes / 4 + (head & this.#completionMask) * COMPLETION_WORDS;
+      const entry = cqes / 4 + (head & this.#completionMask) * CQE_WORDS;
       const request = ring[entry], result = ring[entry + 2];
       head = (head + 1) | 0;
       Atomics.store(ring, cqHead / 4, head);
@@ -151,7 +151,7 @@ class IoRing implements FileIo {
   }
 
   wait(): void {
-    calls.ioUringEnter(this.descriptor.number, 0, 1, ENTER_GETEVENTS);
+    calls.ioUringEnter(this.descriptor.number, 0, 1, IORING_ENTER_GETEVENTS);
   }
 
   /** There is room: the queue is as long as there are requests. */
@@ -165,8 +165,8 @@ class IoRing implements FileIo {
     flags: number,
   ): void {
     const ring = this.#ring, entries = this.#entries, tail = ring[this.at.sqTail / 4], index = tail & this.#mask;
-    const at = index * ENTRY_WORDS;
-    entries.fill(0, at, at + ENTRY_WORDS);
+    const at = index * SQE_WORDS;
+    entries.fill(0, at, at + SQE_WORDS);
     entries[at] = op;
     entries[at + 1] = file;
     entries[at + 2] = offset | 0;
@@ -188,7 +188,7 @@ class IoRing implements FileIo {
 }
 
 /** Places for asBigInt. */
-const RANGES = 0, COUNT = 1, OFFSET = 2;
+const RANGES = 0, COUNT = 1, FILE_OFFSET = 2;
 
 /** Each request as it is asked for; then it is done. */
 class DirectIo implements FileIo {
@@ -208,12 +208,12 @@ class DirectIo implements FileIo {
 
   readv(request: number, file: number, ranges: number, count: number, offset: number): void {
     const at = asBigInt(RANGES, ranges);
-    this.#complete(request, calls.preadv(file, at, asBigInt(COUNT, count), asBigInt(OFFSET, offset)));
+    this.#complete(request, calls.preadv(file, at, asBigInt(COUNT, count), asBigInt(FILE_OFFSET, offset)));
   }
 
   writev(request: number, file: number, ranges: number, count: number, offset: number): void {
     const at = asBigInt(RANGES, ranges);
-    this.#complete(request, calls.pwritev(file, at, asBigInt(COUNT, count), asBigInt(OFFSET, offset)));
+    this.#complete(request, calls.pwritev(file, at, asBigInt(COUNT, count), asBigInt(FILE_OFFSET, offset)));
   }
 
   sync(request: number, file: number): void {
@@ -221,7 +221,7 @@ class DirectIo implements FileIo {
   }
 
   allocate(request: number, file: number, mode: number, offset: number, sizeBytes: number): void {
-    this.#complete(request, calls.fallocate(file, mode, asBigInt(OFFSET, offset), asBigInt(COUNT, sizeBytes)));
+    this.#complete(request, calls.fallocate(file, mode, asBigInt(FILE_OFFSET, offset), asBigInt(COUNT, sizeBytes)));
   }
 
   submit(): void {

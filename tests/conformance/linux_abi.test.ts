@@ -21,6 +21,7 @@ const HEADERS = [
   "sys/vfs.h",
   "linux/falloc.h",
   "linux/futex.h",
+  "linux/io_uring.h",
   "linux/magic.h",
   "linux/memfd.h",
   "linux/userfaultfd.h",
@@ -34,6 +35,7 @@ const OURS = [
   "BACKLOG",
   "CONTENDED",
   "CONTROL_AT",
+  "COUNT",
   "ENTRY_BYTES",
   "FILE_OFFSET",
   "FREE",
@@ -46,6 +48,7 @@ const OURS = [
   "OFFSET",
   "PATH_BYTES",
   "PROBE_BYTES",
+  "RANGES",
   "SIZE",
   "STACK_BYTES",
   "VECTOR_AT",
@@ -68,12 +71,21 @@ const RENAMED: Record<string, string> = {
   FLAGS: "offsetof(struct uffd_msg, arg.pagefault.flags)",
   ADDRESS: "offsetof(struct uffd_msg, arg.pagefault.address)",
   THREAD: "offsetof(struct uffd_msg, arg.pagefault.feat)",
+  PARAMS_BYTES: "sizeof(struct io_uring_params)",
+  PARAMS_FEATURES: "offsetof(struct io_uring_params, features)",
+  PARAMS_SQ: "offsetof(struct io_uring_params, sq_off)",
+  PARAMS_CQ: "offsetof(struct io_uring_params, cq_off)",
+  SQE_WORDS: "sizeof(struct io_uring_sqe) / 4",
+  CQE_WORDS: "sizeof(struct io_uring_cqe) / 4",
 };
 
 /** Names of system calls where the function is called otherwise. */
 const CALLS: Record<string, string> = {
   sigaction: "rt_sigaction",
   memfdCreate: "memfd_create",
+  ioUringSetup: "io_uring_setup",
+  ioUringEnter: "io_uring_enter",
+  ioUringRegister: "io_uring_register",
   pidfdOpen: "pidfd_open",
   processMadvise: "process_madvise",
 };
@@ -153,6 +165,31 @@ testUnless(missing, "struct pollfd and struct timespec are what PollSet makes of
     timespec: "sizeof(struct timespec)",
   });
   assertEquals(layout, { size: 8, descriptor: 0, events: 4, revents: 6, eventsSize: 2, timespec: 16 });
+});
+
+testUnless(missing, "the operations and the structures of io_ring.ts are the headers'", async () => {
+  const layout = await evaluateAll({
+    READV: "IORING_OP_READV",
+    WRITEV: "IORING_OP_WRITEV",
+    FSYNC: "IORING_OP_FSYNC",
+    FALLOCATE: "IORING_OP_FALLOCATE",
+    sq: "offsetof(struct io_sqring_offsets, tail) << 16 | offsetof(struct io_sqring_offsets, ring_mask) << 8 | " +
+      "offsetof(struct io_sqring_offsets, array)",
+    cq: "offsetof(struct io_cqring_offsets, tail) << 16 | offsetof(struct io_cqring_offsets, ring_mask) << 8 | " +
+      "offsetof(struct io_cqring_offsets, cqes)",
+    fd: "offsetof(struct io_uring_sqe, fd)",
+    off: "offsetof(struct io_uring_sqe, off)",
+    addr: "offsetof(struct io_uring_sqe, addr)",
+    len: "offsetof(struct io_uring_sqe, len)",
+    flags: "offsetof(struct io_uring_sqe, fsync_flags)",
+    asked: "offsetof(struct io_uring_sqe, user_data)",
+    answered: "offsetof(struct io_uring_cqe, user_data)",
+    res: "offsetof(struct io_uring_cqe, res)",
+  });
+  const operations = { READV: 1, WRITEV: 2, FSYNC: 3, FALLOCATE: 17 };
+  const rings = { sq: 0x04_08_18, cq: 0x04_08_14 };
+  const entry = { fd: 4, off: 8, addr: 16, len: 24, flags: 28, asked: 32 };
+  assertEquals(layout, { ...operations, ...rings, ...entry, answered: 0, res: 8 });
 });
 
 testUnless(missing, "the structures of socket.ts are the headers'", async () => {
