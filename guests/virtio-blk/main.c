@@ -147,10 +147,13 @@ static void check_ranges(void) {
     memcpy(requests[0].data, &range, sizeof range);
     expect("zeroes, or a discard", act(kinds[i], 0, sizeof range, 0), OK);
     expect("a read", act(IN, 512, 8192, 0), OK);
-    for (unsigned word = 2 * 128; word < 10 * 128; word++) {
+    // What was discarded may read as anything.
+    for (unsigned word = 2 * 128; kinds[i] == WRITE_ZEROES && word < 10 * 128; word++) {
       if (((uint32_t *)requests[0].data)[word]) fail("virtio-blk: word %u of a range of zeroes is not 0", word);
     }
     check(0, 512, 1024);
+    memcpy(requests[0].data, requests[0].data + 10 * SECTOR, 6 * SECTOR);
+    check(0, 522, 6 * SECTOR);
     range.sector = sectors;
     memcpy(requests[0].data, &range, sizeof range);
     expect("a range behind the end", act(kinds[i], 0, sizeof range, 0), IOERR);

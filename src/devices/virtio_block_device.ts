@@ -1,6 +1,7 @@
 /** A virtio block device: what becomes of a request, from the queue to the file and back. */
 
 import type { DeviceModelHost } from "../dm/host.ts";
+import { EOPNOTSUPP } from "../linux/errno.ts";
 import { POLLIN } from "../linux/poll.ts";
 import { awaitEvent } from "../linux/event_descriptor.ts";
 import { type FileIo, openFileIo } from "../linux/io_ring.ts";
@@ -33,6 +34,9 @@ const MOST_SECTORS = 2 ** 21;
 
 const FALLOC_FL_KEEP_SIZE = 1, FALLOC_FL_PUNCH_HOLE = 2, FALLOC_FL_ZERO_RANGE = 16;
 
+/** Where a file system cannot make zeroes, this is written, as often as there are ranges at a time. */
+const ZEROES = new Uint8Array(2 ** 16), ZEROES_ADDRESS = Number(bytesAddress(ZEROES));
+
 /** What a request does when its input or output is done. */
 interface Request {
   readonly chain: Chain;
@@ -40,6 +44,11 @@ interface Request {
   /** Bytes that its input or output has to have had; what is written to the guest beside the status. */
   expected: number;
   written: number;
+  /** fallocate is under way. */
+  isAllocating: boolean;
+  /** Of a range of zeroes: what is still to be written if the file system cannot make it. */
+  zeroesOffset: number;
+  zeroesBytes: number;
   /** The device was reset meanwhile: it is nobody's. */
   forgotten: boolean;
   /** struct iovec. */
@@ -126,7 +135,8 @@ export class VirtioBlock implements VirtioDevice {
     this.#free.length--;
     request.queue = index;
     request.forgotten = false;
-    request.expected = request.written = 0;
+    request.expected = request.written = request.zeroesBytes = 0;
+    request.isAllocating = false;
     const status = this.#begin(number, request);
     if (status >= 0) this.#end(number, status);
     return true;
@@ -151,9 +161,9 @@ export class VirtioBlock implements VirtioDevice {
         request.written = BLOCK_ID_BYTES;
         return this.#bytes.write(chain, 0, this.#idBytes) ? BLOCK_STATUS.OK : BLOCK_STATUS.IOERR;
       case BLOCK_TYPE.DISCARD:
-        return this.#changeRange(number, chain, FALLOC_FL_PUNCH_HOLE);
+        return this.#changeRange(number, request, FALLOC_FL_PUNCH_HOLE);
       case BLOCK_TYPE.WRITE_ZEROES:
-        return this.#changeRange(number, chain, FALLOC_FL_ZERO_RANGE);
+        return this.#changeRange(number, request, FALLOC_FL_ZERO_RANGE);
       default:
         return BLOCK_STATUS.UNSUPP;
     }
@@ -176,8 +186,9 @@ export class VirtioBlock implements VirtioDevice {
     return -1;
   }
 
-  /** @param mode of fallocate; without it a file system says so, and the driver writes zeroes itself */
-  #changeRange(number: number, chain: Chain, mode: number): number {
+  /** @param mode of fallocate */
+  #changeRange(number: number, request: Request, mode: number): number {
+    const { chain } = request;
     if (this.disk.readOnly || chain.readableBytes !== BLOCK_REQUEST.bytes + BLOCK_RANGE.bytes) {
       return BLOCK_STATUS.IOERR;
     }
@@ -192,8 +203,32 @@ export class VirtioBlock implements VirtioDevice {
     // What may be unmapped is: it reads as zeroes all the same.
     const how = isDiscard || (flags & BLOCK_RANGE_UNMAP) !== 0 ? FALLOC_FL_PUNCH_HOLE : mode;
     const offset = sector * SECTOR_BYTES, sizeBytes = sectors * SECTOR_BYTES;
+    request.isAllocating = true;
+    if (!isDiscard) {
+      request.zeroesOffset = offset;
+      request.zeroesBytes = sizeBytes;
+    }
     this.#io.allocate(number, this.disk.file.number, how | FALLOC_FL_KEEP_SIZE, offset, sizeBytes);
     return -1;
+  }
+
+  /** The next part of a range of zeroes. */
+  #writeZeroes(number: number, request: Request): void {
+    const { ranges, rangesAddress, zeroesOffset } = request;
+    let count = 0, sizeBytes = 0;
+    while (count < MOST_RANGES && sizeBytes < request.zeroesBytes) {
+      const bytes = Math.min(ZEROES.length, request.zeroesBytes - sizeBytes), at = count++ * 4;
+      ranges[at] = ZEROES_ADDRESS | 0;
+      ranges[at + 1] = ZEROES_ADDRESS / 2 ** 32;
+      ranges[at + 2] = bytes;
+      ranges[at + 3] = 0;
+      sizeBytes += bytes;
+    }
+    request.isAllocating = false;
+    request.expected = sizeBytes;
+    request.zeroesOffset += sizeBytes;
+    request.zeroesBytes -= sizeBytes;
+    this.#io.writev(number, this.disk.file.number, rangesAddress, count, zeroesOffset);
   }
 
   #isInside(sector: number, sizeBytes: number): boolean {
@@ -201,9 +236,11 @@ export class VirtioBlock implements VirtioDevice {
   }
 
   #complete(number: number, result: number): void {
-    const request = this.#requests[number], isGood = result === request.expected;
-    if (!isGood) request.written = 0;
+    const request = this.#requests[number], { isAllocating } = request;
+    // A file system that makes neither holes nor zeroes: a discard is but a hint, and zeroes can be written.
+    const cannot = isAllocating && result === -EOPNOTSUPP, isGood = cannot || result === request.expected;
     if (request.forgotten) this.#free.push(number);
+    else if (isGood && (cannot || !isAllocating) && request.zeroesBytes > 0) this.#writeZeroes(number, request);
     else this.#end(number, isGood ? BLOCK_STATUS.OK : BLOCK_STATUS.IOERR);
   }
 
@@ -239,6 +276,9 @@ function newRequest(): Request {
     queue: 0,
     expected: 0,
     written: 0,
+    isAllocating: false,
+    zeroesOffset: 0,
+    zeroesBytes: 0,
     forgotten: false,
     ranges,
     rangesAddress: Number(bytesAddress(new Uint8Array(ranges.buffer))),
