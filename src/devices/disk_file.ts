@@ -3,10 +3,8 @@
 import * as calls from "../linux/calls.ts";
 import { Descriptor } from "../linux/descriptor.ts";
 import { EAGAIN, errnoName } from "../linux/errno.ts";
-
-const AT_FDCWD = -100, O_RDONLY = 0, O_RDWR = 2, O_CLOEXEC = 0x80000, SEEK_END = 2;
-const LOCK_SH = 1, LOCK_EX = 2, LOCK_NB = 4;
-const SECTOR_BYTES = 512;
+import { LinuxError } from "../linux/linux_error.ts";
+import { SECTOR_BYTES } from "../virtio/block_abi.ts";
 
 /** A file that cannot be a disk, or not now. One line. */
 export class DiskError extends Error {
@@ -31,18 +29,23 @@ export interface Disk {
  * @throws {DiskError} no such file, not to be written to, not made of whole sectors, empty, or somebody else has it
  */
 export function openDisk(path: string, readOnly: boolean): Disk {
-  const name = new TextEncoder().encode(`${path}\0`), mode = readOnly ? O_RDONLY : O_RDWR;
-  const number = calls.openat(AT_FDCWD, name, mode | O_CLOEXEC);
-  if (number < 0) throw new DiskError(path, errnoName(-number));
   using stack = new DisposableStack();
-  const file = stack.use(new Descriptor(number, path));
-  const locked = calls.flock(number, (readOnly ? LOCK_SH : LOCK_EX) | LOCK_NB);
+  const file = stack.use(openFile(path, readOnly)), { number } = file;
+  const locked = calls.flock(number, (readOnly ? calls.LOCK_SH : calls.LOCK_EX) | calls.LOCK_NB);
   if (locked === -EAGAIN) throw new DiskError(path, "somebody else has it, and writes to it or would be written to");
   if (locked < 0) throw new DiskError(path, errnoName(-locked));
-  const sizeBytes = calls.lseek(number, 0n, SEEK_END);
+  const sizeBytes = calls.lseek(number, 0n, calls.SEEK_END);
   if (sizeBytes < 0) throw new DiskError(path, "no file or block device");
   if (sizeBytes === 0) throw new DiskError(path, "empty");
   if (sizeBytes % SECTOR_BYTES !== 0) throw new DiskError(path, `${sizeBytes} bytes are no whole sectors of 512`);
   stack.move();
   return { file, sectors: sizeBytes / SECTOR_BYTES, readOnly };
+}
+
+function openFile(path: string, readOnly: boolean): Descriptor {
+  try {
+    return Descriptor.open(path, readOnly);
+  } catch (error) {
+    throw error instanceof LinuxError ? new DiskError(path, errnoName(error.errno)) : error;
+  }
 }

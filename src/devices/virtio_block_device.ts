@@ -1,10 +1,12 @@
 /** A virtio block device: what becomes of a request, from the queue to the file and back. */
 
 import type { DeviceModelHost } from "../dm/host.ts";
+import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE } from "../linux/calls.ts";
 import { EOPNOTSUPP } from "../linux/errno.ts";
 import { POLLIN } from "../linux/poll.ts";
 import { awaitEvent } from "../linux/event_descriptor.ts";
 import { type FileIo, openFileIo } from "../linux/io_ring.ts";
+import { IOVEC_WORDS, setRange } from "../linux/iovec.ts";
 import { bytesAddress } from "../linux/mapping.ts";
 import { DEVICE_ID } from "../virtio/abi.ts";
 import {
@@ -31,8 +33,6 @@ const QUEUE_SIZE = 256;
 
 /** The largest range of a discard or of zeroes, in sectors: 1 GiB. One range a request. */
 const MOST_SECTORS = 2 ** 21;
-
-const FALLOC_FL_KEEP_SIZE = 1, FALLOC_FL_PUNCH_HOLE = 2, FALLOC_FL_ZERO_RANGE = 16;
 
 /** Where a file system cannot make zeroes, this is written, as often as there are ranges at a time. */
 const ZEROES = new Uint8Array(2 ** 16), ZEROES_ADDRESS = Number(bytesAddress(ZEROES));
@@ -146,8 +146,7 @@ export class VirtioBlock implements VirtioDevice {
   #begin(number: number, request: Request): number {
     const { chain } = request;
     if (chain.writableBytes === 0 || !this.#bytes.read(chain, 0, this.#headerBytes)) return BLOCK_STATUS.IOERR;
-    const low = this.#header.getUint32(BLOCK_REQUEST.sector, true);
-    const sector = this.#header.getUint32(BLOCK_REQUEST.sector + 4, true) * 2 ** 32 + low;
+    const sector = sectorAt(this.#header, BLOCK_REQUEST.sector);
     switch (this.#header.getUint32(BLOCK_REQUEST.type, true)) {
       case BLOCK_TYPE.IN:
         return this.#transfer(number, request, sector, chain.writableBytes - 1, true);
@@ -193,8 +192,7 @@ export class VirtioBlock implements VirtioDevice {
       return BLOCK_STATUS.IOERR;
     }
     if (!this.#bytes.read(chain, BLOCK_REQUEST.bytes, this.#rangeBytes)) return BLOCK_STATUS.IOERR;
-    const range = this.#range, low = range.getUint32(BLOCK_RANGE.sector, true);
-    const sector = range.getUint32(BLOCK_RANGE.sector + 4, true) * 2 ** 32 + low;
+    const range = this.#range, sector = sectorAt(range, BLOCK_RANGE.sector);
     const sectors = range.getUint32(BLOCK_RANGE.num_sectors, true), flags = range.getUint32(BLOCK_RANGE.flags, true);
     const isDiscard = mode === FALLOC_FL_PUNCH_HOLE;
     if ((flags & ~(isDiscard ? 0 : BLOCK_RANGE_UNMAP)) !== 0) return BLOCK_STATUS.UNSUPP;
@@ -217,11 +215,8 @@ export class VirtioBlock implements VirtioDevice {
     const { ranges, rangesAddress, zeroesOffset } = request;
     let count = 0, sizeBytes = 0;
     while (count < MOST_RANGES && sizeBytes < request.zeroesBytes) {
-      const bytes = Math.min(ZEROES.length, request.zeroesBytes - sizeBytes), at = count++ * 4;
-      ranges[at] = ZEROES_ADDRESS | 0;
-      ranges[at + 1] = ZEROES_ADDRESS / 2 ** 32;
-      ranges[at + 2] = bytes;
-      ranges[at + 3] = 0;
+      const bytes = Math.min(ZEROES.length, request.zeroesBytes - sizeBytes);
+      setRange(ranges, count++, ZEROES_ADDRESS, bytes);
       sizeBytes += bytes;
     }
     request.isAllocating = false;
@@ -269,8 +264,13 @@ export class VirtioBlock implements VirtioDevice {
   }
 }
 
+/** 64 bits; what has more than 53 is behind every disk's end. */
+function sectorAt(view: DataView, at: number): number {
+  return view.getUint32(at + 4, true) * 2 ** 32 + view.getUint32(at, true);
+}
+
 function newRequest(): Request {
-  const ranges = new Uint32Array(MOST_RANGES * 4);
+  const ranges = new Uint32Array(MOST_RANGES * IOVEC_WORDS);
   return {
     chain: new Chain(MOST_BUFFERS),
     queue: 0,

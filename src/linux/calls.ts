@@ -88,6 +88,8 @@ export const read = (fd: number, buffer: Buffer, size: bigint): number => symbol
 export const write = (fd: number, buffer: Buffer, size: bigint): number => symbols.write(1, fd, buffer, size);
 export const close = (fd: number): number => symbols.number(3, fd);
 export const fstat = (fd: number, status: Buffer): number => symbols.file(5, fd, status);
+/** Where {@linkcode lseek} counts from. */
+export const SEEK_END = 2;
 export const lseek = (fd: number, offset: bigint, whence: number): number =>
   Number(symbols.seek(8, fd, offset, whence));
 export const mmap = (at: bigint, size: bigint, protection: number, flags: number, fd: number, offset: bigint): bigint =>
@@ -110,6 +112,8 @@ export const shutdown = (fd: number, how: number): number => symbols.numbers(48,
 export const bind = (fd: number, address: Buffer, size: number): number => symbols.socket(49, fd, address, size);
 export const listen = (fd: number, backlog: number): number => symbols.numbers(50, fd, backlog, 0);
 export const fcntl = (fd: number, command: number, value: number): number => symbols.numbers(72, fd, command, value);
+/** Operations of {@linkcode flock}. */
+export const LOCK_SH = 1, LOCK_EX = 2, LOCK_NB = 4;
 export const flock = (fd: number, operation: number): number => symbols.numbers(73, fd, operation, 0);
 export const fdatasync = (fd: number): number => symbols.number(75, fd);
 export const ftruncate = (fd: number, size: bigint): number => symbols.offset(77, fd, size);
@@ -123,6 +127,8 @@ export const openat = (directory: number, path: Buffer, flags: number): number =
   symbols.path(257, directory, path, flags, 0);
 export const ppoll = (set: Buffer, count: number, timeout: Buffer): number =>
   symbols.ppoll(271, set, count, timeout, null, 8n);
+/** Modes of {@linkcode fallocate}. */
+export const FALLOC_FL_KEEP_SIZE = 1, FALLOC_FL_PUNCH_HOLE = 2, FALLOC_FL_ZERO_RANGE = 16;
 export const fallocate = (fd: number, mode: number, offset: bigint, size: bigint): number =>
   symbols.fallocate(285, fd, mode, offset, size);
 export const accept4 = (fd: number, flags: number): number => symbols.accept(288, fd, null, null, flags);

@@ -3,7 +3,7 @@
 import * as calls from "./calls.ts";
 import { check, LinuxError } from "./linux_error.ts";
 
-const O_RDWR = 2, O_CLOEXEC = 0x80000, O_NONBLOCK = 0x800, AT_FDCWD = -100, F_DUPFD_CLOEXEC = 1030;
+const O_RDONLY = 0, O_RDWR = 2, O_CLOEXEC = 0x80000, O_NONBLOCK = 0x800, AT_FDCWD = -100, F_DUPFD_CLOEXEC = 1030;
 
 const text = new TextEncoder();
 
@@ -16,12 +16,10 @@ export class Descriptor implements Disposable {
     this.#number = number;
   }
 
-  /** Opens `path` for reading and writing. @throws {LinuxError} */
-  static open(path: string): Descriptor {
-    return new Descriptor(
-      check(calls.openat(AT_FDCWD, text.encode(path + "\0"), O_RDWR | O_CLOEXEC), "open", path),
-      path,
-    );
+  /** Opens `path` for reading, and for writing unless it is to be read only. @throws {LinuxError} */
+  static open(path: string, readOnly = false): Descriptor {
+    const flags = (readOnly ? O_RDONLY : O_RDWR) | O_CLOEXEC;
+    return new Descriptor(check(calls.openat(AT_FDCWD, text.encode(path + "\0"), flags), "open", path), path);
   }
 
   /** The descriptor's number, -1 once it is closed. */

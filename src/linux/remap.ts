@@ -4,13 +4,13 @@
  */
 
 import * as calls from "./calls.ts";
+import { IOVEC_WORDS, setRange } from "./iovec.ts";
 import { Descriptor } from "./descriptor.ts";
 import { asBigInt, Mapping } from "./mapping.ts";
 
 const PROT_NONE = 0, PROT_READ = 1, PROT_READ_WRITE = 3;
 const MAP_SHARED = 1, MAP_PRIVATE = 2, MAP_FIXED = 0x10, MAP_ANONYMOUS = 0x20, MAP_NORESERVE = 0x4000;
 const MADV_DONTNEED = 4;
-const FALLOC_FL_KEEP_SIZE = 1, FALLOC_FL_PUNCH_HOLE = 2;
 
 /** Places for the arguments of one call (see asBigInt). */
 const AT = 0, SIZE = 1, OFFSET = 2;
@@ -85,12 +85,12 @@ export function discard(address: number, sizeBytes: number): number {
 
 /** Gives a range of a file memory. */
 export function allocateBlocks(descriptor: number, offset: number, sizeBytes: number): number {
-  return calls.fallocate(descriptor, FALLOC_FL_KEEP_SIZE, asBigInt(OFFSET, offset), asBigInt(SIZE, sizeBytes));
+  return calls.fallocate(descriptor, calls.FALLOC_FL_KEEP_SIZE, asBigInt(OFFSET, offset), asBigInt(SIZE, sizeBytes));
 }
 
 /** Takes the memory of a range of a file: it reads as zeroes. */
 export function punchHole(descriptor: number, offset: number, sizeBytes: number): number {
-  const mode = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE;
+  const mode = calls.FALLOC_FL_KEEP_SIZE | calls.FALLOC_FL_PUNCH_HOLE;
   return calls.fallocate(descriptor, mode, asBigInt(OFFSET, offset), asBigInt(SIZE, sizeBytes));
 }
 
@@ -115,7 +115,7 @@ const PROBE_BYTES = 4096, GUARD_BYTES = 4096;
  */
 export class DiscardList {
   /** struct iovec: address and size. */
-  readonly #ranges = new Uint32Array(UIO_MAXIOV * 4);
+  readonly #ranges = new Uint32Array(UIO_MAXIOV * IOVEC_WORDS);
   #count = 0;
 
   /**
@@ -124,18 +124,15 @@ export class DiscardList {
    * @returns 0, or -errno of a full list's discarding
    */
   add(address: number, sizeBytes: number, pidfd: number): number {
-    const ranges = this.#ranges, last = (this.#count - 1) * 4;
+    const ranges = this.#ranges, last = (this.#count - 1) * IOVEC_WORDS;
     if (last >= 0 && ranges[last] + ranges[last + 1] * 2 ** 32 + ranges[last + 2] === address) {
       if (ranges[last + 2] + sizeBytes < 2 ** 31) {
         ranges[last + 2] += sizeBytes;
         return 0;
       }
     }
-    const result = this.#count === UIO_MAXIOV ? this.discard(pidfd) : 0, at = this.#count++ * 4;
-    ranges[at] = address;
-    ranges[at + 1] = address / 2 ** 32;
-    ranges[at + 2] = sizeBytes;
-    ranges[at + 3] = 0;
+    const result = this.#count === UIO_MAXIOV ? this.discard(pidfd) : 0;
+    setRange(ranges, this.#count++, address, sizeBytes);
     return result;
   }
 

@@ -12,7 +12,6 @@ import { MappingLimitError } from "../linux/mapping.ts";
  */
 const HEADROOM_DIVISOR = 32;
 
-const AT_FDCWD = -100, O_RDONLY = 0, O_CLOEXEC = 0x80000;
 const LINE_FEED = 10;
 
 /**
@@ -64,8 +63,8 @@ function mappingsLeft(): number {
 
 /** A file's bytes, each chunk in the same buffer. Deno.readFile asks for all permissions where the file is in /proc. */
 function* chunksOf(path: string): Generator<Uint8Array> {
-  const name = new TextEncoder().encode(`${path}\0`), buffer = new Uint8Array(4096);
-  using file = new Descriptor(check(calls.openat(AT_FDCWD, name, O_RDONLY | O_CLOEXEC), "open", path), path);
+  const buffer = new Uint8Array(4096);
+  using file = Descriptor.open(path, true);
   for (;;) {
     const size = check(calls.read(file.number, buffer, BigInt(buffer.length)), "read", path);
     if (size === 0) return;

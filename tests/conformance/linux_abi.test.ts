@@ -10,7 +10,9 @@ const HEADERS = [
   "limits.h",
   "poll.h",
   "signal.h",
+  "stdio.h",
   "sys/eventfd.h",
+  "sys/file.h",
   "sys/ioctl.h",
   "sys/mman.h",
   "sys/socket.h",
@@ -75,6 +77,7 @@ const RENAMED: Record<string, string> = {
   PARAMS_FEATURES: "offsetof(struct io_uring_params, features)",
   PARAMS_SQ: "offsetof(struct io_uring_params, sq_off)",
   PARAMS_CQ: "offsetof(struct io_uring_params, cq_off)",
+  IOVEC_WORDS: "sizeof(struct iovec) / 4",
   SQE_WORDS: "sizeof(struct io_uring_sqe) / 4",
   CQE_WORDS: "sizeof(struct io_uring_cqe) / 4",
 };

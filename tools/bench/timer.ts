@@ -1,8 +1,9 @@
 /** timerfd(2), for models that do something of their own accord. */
 
+import { MONOTONIC_CLOCK } from "./clock.ts";
 import { Descriptor } from "../../src/linux/descriptor.ts";
 
-const CLOCK_MONOTONIC = 1, TFD_CLOEXEC = 0x80000;
+const TFD_CLOEXEC = 0x80000;
 
 const libc = Deno.dlopen("libc.so.6", {
   timerfd_create: { parameters: ["i32", "i32"], result: "i32" },
@@ -12,7 +13,7 @@ const interval = new BigInt64Array(4); // struct itimerspec: the period, 0, then
 
 /** A timer that is not set. @throws {Error} there is none to be had */
 export function createTimer(): Descriptor {
-  const number = libc.symbols.timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
+  const number = libc.symbols.timerfd_create(MONOTONIC_CLOCK, TFD_CLOEXEC);
   if (number < 0) throw new Error("timerfd_create");
   return new Descriptor(number, "timer");
 }
