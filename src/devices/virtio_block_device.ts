@@ -115,6 +115,10 @@ export class VirtioBlock implements VirtioDevice {
     this.transport.usedBuffer(queue);
   }
 
+  hasWork(queue: number): boolean {
+    return this.#free.length > 0 && this.transport.queues[queue].hasRequest;
+  }
+
   reset(): void {
     for (const request of this.#requests) request.forgotten = true;
     this.#finish();

@@ -1,8 +1,10 @@
-/** Where a guest finds a virtio device: registers and an interrupt line. */
+/** Where a guest finds a virtio device: registers, notifications and an interrupt line. */
 
 import type { DeviceModelHost } from "../dm/host.ts";
-import { MMIO_BYTES } from "../virtio/abi.ts";
-import { type VirtioDevice, VirtioMmio } from "../virtio/mmio.ts";
+import { clearEvent, signalEvent } from "../linux/event_descriptor.ts";
+import { POLLIN } from "../linux/poll.ts";
+import { MMIO, MMIO_BYTES } from "../virtio/abi.ts";
+import { type InterruptPin, type VirtioDevice, VirtioMmio } from "../virtio/mmio.ts";
 
 /** Plain data: it travels to the model. */
 export interface VirtioPlace {
@@ -10,14 +12,56 @@ export interface VirtioPlace {
   readonly address: number;
   /** Interrupt line. */
   readonly gsi: number;
+  /** How the guest takes the line; default "edge", which is what it is told. */
+  readonly trigger?: "edge" | "level";
   /** As before virtio 1.0; default false. */
   readonly legacy?: boolean;
 }
 
-/** Claims the registers of a device. */
+/** Claims the registers of a device, and has notifications and interrupts go by eventfd where KVM has that. */
 export function virtioOverMmio(host: DeviceModelHost, device: VirtioDevice, place: VirtioPlace): VirtioMmio {
-  const { address, gsi, legacy = false } = place;
-  const transport = new VirtioMmio(device, host.memory, (level) => host.setIrqLevel(gsi, level), legacy);
+  const { address, legacy = false } = place;
+  const transport: VirtioMmio = new VirtioMmio(device, host.memory, pinOf(host, place, () => transport), legacy);
   host.mapMemory(address, MMIO_BYTES, transport);
+  for (let queue = 0; queue < device.queues; queue++) notifyByEvent(host, transport, address, queue);
   return transport;
+}
+
+function notifyByEvent(host: DeviceModelHost, transport: VirtioMmio, address: number, queue: number): void {
+  const write = { space: "memory", address: address + MMIO.QUEUE_NOTIFY, sizeBytes: 4, value: queue } as const;
+  const event = host.connectWrite(write);
+  if (event === undefined) return;
+  host.watch({
+    descriptor: event,
+    interest: () => POLLIN,
+    ready(events) {
+      if (events !== 0) clearEvent(event);
+      transport.notified(queue);
+    },
+    pending: () => transport.hasWork(queue),
+  });
+}
+
+function pinOf(
+  host: DeviceModelHost,
+  { gsi, trigger = "edge" }: VirtioPlace,
+  transport: () => VirtioMmio,
+): InterruptPin {
+  const line = host.connectLine(gsi, trigger);
+  if (line === undefined) {
+    return { raise: () => host.setIrqLevel(gsi, true), lower: () => host.setIrqLevel(gsi, false) };
+  }
+  const { raise, ended } = line;
+  if (ended !== undefined) {
+    host.watch({
+      descriptor: ended,
+      interest: () => POLLIN,
+      ready() {
+        clearEvent(ended);
+        if (transport().isInterrupting) signalEvent(raise);
+      },
+    });
+  }
+  // Each time anew: a driver that looks at its rings before it acknowledges would miss what came in between.
+  return { raise: () => signalEvent(raise), lower() {} };
 }

@@ -1,6 +1,7 @@
 /** A device model's connection to its server: shared memory for requests, operations for the rest. */
 
 import type { Descriptor } from "../linux/descriptor.ts";
+import type { EventWrite } from "../kvm/vm.ts";
 import type { Transport } from "../memory/stage_area.ts";
 import type { Command } from "../ioreq/command_ring.ts";
 import type { RangeType } from "../ioreq/abi.ts";
@@ -35,6 +36,10 @@ export interface Attachment {
   setIrqLevel(gsi: number, level: boolean): void;
   setPciIntxLevel(device: number, pin: number, level: boolean): void;
   injectMsi(address: number, data: number): void;
+  /** @param event an eventfd, which stays the model's @throws {DmOpError} EINVAL; EEXIST; EOPNOTSUPP */
+  connectWrite(write: EventWrite, event: number): void;
+  /** @param raise, ended eventfds, which stay the model's @throws {DmOpError} EINVAL; EOPNOTSUPP */
+  connectLine(gsi: number, raise: number, ended: number | undefined): void;
   shutdown(reason: ShutdownReason): void;
   /** Makes a memory file known. @param file stays the model's @returns the number by which commands name it */
   addMemory(file: Descriptor, sizeBytes: number): number;

@@ -1,5 +1,9 @@
 /** What a device model is written against: the interfaces that src/dm implements wherever the model runs. */
 
+import type { EventWrite } from "../kvm/vm.ts";
+
+export type { EventWrite } from "../kvm/vm.ts";
+
 const NOTHING = new Uint8Array(), NO_HALVES = new Uint16Array();
 
 /** Answers accesses to one claimed range. Offsets count from the range's start; accesses have 1, 2 or 4 bytes. */
@@ -27,6 +31,8 @@ export interface Watch {
   interest(): number;
   /** Called when it is ready. @param events what poll(2) returned, never 0 */
   ready(events: number): void;
+  /** Whether it may be ready without having been signalled: looked at while waiting is not worth it yet. Then ready(0). */
+  pending?(): boolean;
 }
 
 /** The guest's memory, as much of it as the model was granted. Addresses are guest-physical. */
@@ -131,6 +137,14 @@ export interface EventChannel {
   notify(): void;
 }
 
+/** An interrupt line that is driven by eventfds, which stay the host's. */
+export interface LineEvents {
+  /** Signalling it is an edge, or raises the line. */
+  readonly raise: number;
+  /** Of a level-triggered line: signalled when the guest has ended the interrupt; the line has fallen. */
+  readonly ended: number | undefined;
+}
+
 /** Why a device model ends the domain's run. */
 export type ShutdownReason = "poweroff" | "reset" | "left" | "console closed";
 
@@ -180,6 +194,19 @@ export interface DeviceModelHost {
   setPciIntxLevel(device: number, pin: number, level: boolean): void;
   /** Sends a message-signalled interrupt (inject_msi). */
   injectMsi(address: number, data: number): void;
+  /**
+   * Has such writes, to what is claimed, come as events and no longer as requests (KVM's ioeventfd): the guest goes on at
+   * once, and several may come as one. It ends with the claim.
+   * @returns the eventfd, to be watched or handed on; it stays the host's. undefined: this host has none
+   * @throws {DmOpError} EINVAL not claimed, or no such width; EEXIST they come as events already
+   */
+  connectWrite(write: EventWrite): number | undefined;
+  /**
+   * Has eventfds drive interrupt line `gsi` (KVM's irqfd), in this process or wherever they are handed on to.
+   * @param trigger by "edge" every signal is an edge; by "level" the line stays up until the guest has ended the interrupt
+   * @returns undefined: this host has none @throws {DmOpError} EINVAL no such GSI
+   */
+  connectLine(gsi: number, trigger: "edge" | "level"): LineEvents | undefined;
   /**
    * Binds an event channel that the guest has offered to domain 0 (EVTCHNOP_alloc_unbound), or was built with.
    * @param port the guest's @param arrived called for the guest's events, several of which may come as one; and once at first

@@ -28,6 +28,9 @@ export const GFN_ENTRY_BYTES = 8;
 /** get_ioreq_server_info's flag: do not map the pages by gfn (XEN_DMOP_no_gfns). */
 export const NO_GFNS = 1;
 
+/** connect_write's flag: only writes of `value` (KVM_IOEVENTFD_FLAG_DATAMATCH); without it `value` is 0. */
+export const MATCHES_VALUE = 1;
+
 /** Reasons of remote_shutdown: Xen's SHUTDOWN_*, then ours from 0x100 on. The first of a kind is the one that is sent. */
 export const SHUTDOWN_REASONS: readonly (readonly [number: number, reason: ShutdownReason | "crash"])[] = [
   [0, "poweroff"],
@@ -188,6 +191,14 @@ export const OPERATIONS = {
     zero: [[2, 6]],
   },
   pager: { op: 0x10b, sizeBytes: 4, in: { id: [0, "u16"] }, out: {}, zero: [[2, 2]] },
+  connect_write: {
+    op: 0x10c,
+    sizeBytes: 24,
+    in: { id: [0, "u16"], type: [2, "u8"], flags: [3, "u8"], length: [4, "u32"], addr: [8, "u64"], value: [16, "u64"] },
+    out: {},
+    zero: [],
+  },
+  connect_line: { op: 0x10d, sizeBytes: 8, in: { id: [0, "u16"], irq: [4, "u32"] }, out: {}, zero: [[2, 2]] },
 } as const satisfies Record<string, Layout>;
 
 export type OperationName = keyof typeof OPERATIONS;

@@ -8,7 +8,7 @@ import type { Transport } from "../memory/stage_area.ts";
 import type { Doorbell } from "../events/doorbell.ts";
 import { AdaptiveSpin } from "../events/spin.ts";
 import { WakeBoard } from "../events/wake_board.ts";
-import { BUFIOREQ, type Bufioreq, type RangeType, RESOURCE_FRAME } from "../ioreq/abi.ts";
+import { BUFIOREQ, type Bufioreq, RANGE, type RangeType, RESOURCE_FRAME } from "../ioreq/abi.ts";
 import { BufferedRing } from "../ioreq/buffered_ring.ts";
 import { COMMAND, COMMAND_ENTRIES } from "../ioreq/command_ring.ts";
 import { DmOpError } from "../ioreq/dm_op_error.ts";
@@ -18,8 +18,8 @@ import { IoreqSlots } from "../ioreq/slots.ts";
 import type { Attachment, PageCommand } from "./attachment.ts";
 import { type HypervisorConnection, HypervisorUnavailable } from "./connection.ts";
 import { type GrantedPiece, MappedGrants } from "./granted_memory.ts";
-import type { ShutdownReason, Watch } from "./host.ts";
-import { DESCRIPTORS_PER_REPLY, GRANT_ENTRY, SHUTDOWN_REASONS } from "./protocol.ts";
+import type { EventWrite, ShutdownReason, Watch } from "./host.ts";
+import { DESCRIPTORS_PER_REPLY, GRANT_ENTRY, MATCHES_VALUE, SHUTDOWN_REASONS } from "./protocol.ts";
 
 /** Levels of interrupt lines. */
 const LOW = 0, HIGH = 1;
@@ -96,6 +96,17 @@ export class RemoteServer implements Attachment, Disposable {
 
   injectMsi(address: number, data: number): void {
     this.connection.call("inject_msi", { addr: BigInt(address), data });
+  }
+
+  connectWrite({ space, address, sizeBytes, value }: EventWrite, event: number): void {
+    const place = { type: space === "port" ? RANGE.PORT : RANGE.MEMORY, addr: BigInt(address), length: sizeBytes };
+    const flags = value === undefined ? 0 : MATCHES_VALUE;
+    this.connection.call("connect_write", { id: this.server, ...place, flags, value: BigInt(value ?? 0) }, 0, [event]);
+  }
+
+  connectLine(gsi: number, raise: number, ended: number | undefined): void {
+    const events = ended === undefined ? [raise] : [raise, ended];
+    this.connection.call("connect_line", { id: this.server, irq: gsi }, 0, events);
   }
 
   shutdown(reason: ShutdownReason): void {

@@ -13,8 +13,10 @@ import type {
   DeviceMemory,
   DeviceModelHost,
   EventChannel,
+  EventWrite,
   GuestMemoryAccess,
   GuestWindow,
+  LineEvents,
   RangeHandler,
   RangeOptions,
   ShutdownReason,
@@ -22,6 +24,7 @@ import type {
   WindowHandler,
   WindowOptions,
 } from "./host.ts";
+import { ConnectedEvents } from "./connected_events.ts";
 import { Windows } from "./windows.ts";
 
 /** Descriptors are looked at at least once in so many requests, even when the next request is always there. */
@@ -49,6 +52,7 @@ export class DeviceModelRuntime implements DeviceModelHost, Disposable {
   readonly #ports = new Map<number, Claim>();
   readonly #functions = new Map<number, Claim>();
   readonly #windows: Windows;
+  readonly #events: ConnectedEvents;
   readonly #watches: Watch[] = [];
   readonly #flushes: (() => void)[] = [];
   readonly #stops: (() => void)[] = [];
@@ -59,7 +63,9 @@ export class DeviceModelRuntime implements DeviceModelHost, Disposable {
   readonly #deliver = (port: number) => this.#event(port);
   readonly #deliverBuffered = (type: number, address: number, size: number, low: number, high: number) =>
     this.#writeAll(type, address, size, low, high);
-  readonly #attention = () => this.#channels.pending || this.attachment.area.released;
+  readonly #attention = () => this.#channels.pending || this.attachment.area.released || this.#hasPending();
+  /** Those of the watches that need no signal. */
+  readonly #lookedAt: Required<Watch>[] = [];
   #stateUsed = 0;
   #leaving = false;
   /** The guest got an event since the last wait. */
@@ -68,6 +74,7 @@ export class DeviceModelRuntime implements DeviceModelHost, Disposable {
   constructor(private readonly attachment: Attachment) {
     this.#slots = attachment.slots;
     this.#channels = attachment.area.channels;
+    this.#events = new ConnectedEvents(attachment);
     this.#windows = new Windows(attachment, () => void this.#channels.drain(this.#deliver));
   }
 
@@ -140,6 +147,14 @@ export class DeviceModelRuntime implements DeviceModelHost, Disposable {
     this.attachment.injectMsi(address, data);
   }
 
+  connectWrite(write: EventWrite): number | undefined {
+    return this.#events.connectWrite(write);
+  }
+
+  connectLine(gsi: number, trigger: "edge" | "level"): LineEvents | undefined {
+    return this.#events.connectLine(gsi, trigger);
+  }
+
   bindEventChannel(port: number, arrived: () => void): EventChannel {
     const index = this.#arrivals.length;
     if (index === MAX_CHANNELS) throw new DmOpError("bind_event_channel", ENOSPC, `port ${port}`);
@@ -170,6 +185,7 @@ export class DeviceModelRuntime implements DeviceModelHost, Disposable {
   watch(watch: Watch): void {
     if (this.#watches.length === MAX_WATCHES) throw new RangeError(`more than ${MAX_WATCHES} watched descriptors`);
     this.#watches.push(watch);
+    if (watch.pending !== undefined) this.#lookedAt.push(watch as Required<Watch>);
   }
 
   beforeSleep(flush: () => void): void {
@@ -203,7 +219,7 @@ export class DeviceModelRuntime implements DeviceModelHost, Disposable {
   serve(): void {
     let unlooked = 0;
     while (!this.attachment.area.released) {
-      unlooked += this.#channels.drain(this.#deliver);
+      unlooked += this.#channels.drain(this.#deliver) + this.#servePending();
       const spin = this.#hasNotified ? this.#spinAfterEvent : this.#spin;
       this.#hasNotified = false;
       const busy = spin.until(this.#attention);
@@ -216,9 +232,27 @@ export class DeviceModelRuntime implements DeviceModelHost, Disposable {
     this.#stops.reverse().forEach((flush) => flush());
   }
 
-  /** The model's memory goes. */
+  /** The model's memory and eventfds go. */
   [Symbol.dispose](): void {
+    this.#events[Symbol.dispose]();
     this.#windows[Symbol.dispose]();
+  }
+
+  #hasPending(): boolean {
+    for (let index = 0; index < this.#lookedAt.length; index++) if (this.#lookedAt[index].pending()) return true;
+    return false;
+  }
+
+  /** @returns how many there were */
+  #servePending(): number {
+    let served = 0;
+    for (let index = 0; index < this.#lookedAt.length; index++) {
+      const watch = this.#lookedAt[index];
+      if (!watch.pending()) continue;
+      watch.ready(0);
+      served++;
+    }
+    return served;
   }
 
   /**

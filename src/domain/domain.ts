@@ -29,6 +29,7 @@ import type { RamPiece } from "./grants.ts";
 import { InterruptLines } from "./interrupt_lines.ts";
 import type { ModelRequest, Service } from "./messages.ts";
 import { withLastWords } from "./last_words.ts";
+import { ModelEvents } from "./model_events.ts";
 import { ModelSockets } from "./model_sockets.ts";
 import { type Outcome, STATUS } from "./outcome.ts";
 import { createRam } from "./ram.ts";
@@ -152,6 +153,7 @@ export class Domain implements AsyncDisposable {
         windows: this.#windows,
         pagerDoorbell: this.#pager.doorbell.number,
         lines: this.#lines,
+        events: new ModelEvents(this.#vm),
         ram: this.#ram,
       });
     } catch (error) {

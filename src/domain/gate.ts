@@ -13,8 +13,8 @@ import { WORKER_URLS } from "./worker_urls.ts";
 /** Connections to one socket: its device model's, and those of some that wait for their turn. */
 const MAX_CONNECTIONS = 4;
 
-/** Descriptors that come with one request: ADD_MEMORY's. */
-const MOST_DESCRIPTORS = 1;
+/** Descriptors that come with one request: those of a level-triggered line. */
+const MOST_DESCRIPTORS = 2;
 
 /** How long connections wait when this process can have no more descriptors. */
 const EXHAUSTED_MS = 100;
@@ -196,12 +196,12 @@ export class Gate implements AsyncDisposable {
   }
 
   #caller(connection: Connection, descriptors: readonly Descriptor[]): Caller {
-    const { door } = connection;
+    const { door } = connection, left = [...descriptors];
     return {
       emulator: door.emulator,
       admitted: door.occupant === connection,
       admit: () => this.#admit(connection),
-      takeDescriptor: () => descriptors.length === 0 ? undefined : descriptors[0].take(),
+      takeDescriptor: () => left.shift()?.take(),
       serves: () => {
         door.served = true;
         this.#announce();
@@ -229,8 +229,10 @@ export class Gate implements AsyncDisposable {
     socket[Symbol.dispose]();
     if (door.occupant !== connection) return;
     door.occupant = undefined;
+    const { servers, events } = this.#domain!;
     try {
-      this.#domain!.servers.abandon(door.emulator, this.options.hold);
+      for (const server of servers.of(door.emulator)) events.release(server);
+      servers.abandon(door.emulator, this.options.hold);
     } finally {
       if (this.#doors.every(({ occupant }) => occupant === undefined)) {
         this.#empty.resolve();

@@ -16,12 +16,14 @@ import {
   GFN_ENTRY_BYTES,
   GRANT_ENTRY,
   type Inputs,
+  MATCHES_VALUE,
   NO_GFNS,
   type OperationName,
   type Outputs,
   PROTOCOL_VERSION,
   SHUTDOWN_REASONS,
 } from "../dm/protocol.ts";
+import type { ModelEvents } from "./model_events.ts";
 import type { WindowOperations } from "./windows.ts";
 
 /** A piece of guest memory that a device model was granted: so many bytes of a descriptor, from `offset` on. */
@@ -36,6 +38,7 @@ export interface Grant {
 export interface GateDomain {
   readonly servers: IoreqServers;
   readonly windows: Pick<WindowOperations, "addMemory" | "removeMemory" | "mapWindow" | "unmapWindow" | "hasWindow">;
+  readonly events: ModelEvents;
   /** The eventfd of the pager. */
   readonly pagerDoorbell: number;
   readonly vcpus: number;
@@ -61,7 +64,7 @@ export interface Caller {
   admit(): boolean;
   /** It has enabled a server. */
   serves(): void;
-  /** The descriptor that came with the request, from now on the operation's. */
+  /** The next descriptor that came with the request, from now on the operation's. */
   takeDescriptor(): Descriptor | undefined;
 }
 
@@ -99,8 +102,9 @@ const OPERATIONS: Operations = {
     servers.mapRange(emulator, id, type as RangeType, ...bounds(start, end));
     return NOTHING;
   },
-  unmap_io_range_from_ioreq_server({ id, type, start, end }, { servers }, { emulator }) {
+  unmap_io_range_from_ioreq_server({ id, type, start, end }, { servers, events }, { emulator }) {
     servers.unmapRange(emulator, id, type as RangeType, ...bounds(start, end));
+    events.unclaimed(id, type as RangeType, ...bounds(start, end));
     return NOTHING;
   },
   buffer_io_range({ id, type, start, end }, { servers }, { emulator }) {
@@ -112,8 +116,9 @@ const OPERATIONS: Operations = {
     if (enabled !== 0) caller.serves();
     return NOTHING;
   },
-  destroy_ioreq_server({ id }, { servers }, { emulator }) {
+  destroy_ioreq_server({ id }, { servers, events }, { emulator }) {
     servers.destroy(emulator, id);
+    events.release(id);
     return NOTHING;
   },
   set_pci_intx_level({ domain: segment, bus, device, intx, level }, domain) {
@@ -188,8 +193,7 @@ const OPERATIONS: Operations = {
   },
   add_memory({ id, bytes }, { servers, windows }, { emulator, takeDescriptor }) {
     servers.memory(emulator, id);
-    const file = takeDescriptor();
-    if (file === undefined) throw new DmOpError("add_memory", EBADF, "no descriptor came along");
+    const file = requireDescriptor("add_memory", takeDescriptor());
     return { out: { memory: windows.addMemory(id, file, Number(bytes)) } };
   },
   remove_memory({ id, memory }, { servers, windows }, { emulator }) {
@@ -216,6 +220,29 @@ const OPERATIONS: Operations = {
   pager({ id }, { servers, pagerDoorbell }, { emulator }) {
     servers.memory(emulator, id);
     return { out: {}, descriptors: [pagerDoorbell] };
+  },
+  connect_write({ id, type, flags, length, addr, value }, { servers, events }, { emulator, takeDescriptor }) {
+    const claims = servers.claims(emulator, id), matches = (flags & MATCHES_VALUE) !== 0;
+    if (
+      (flags & ~MATCHES_VALUE) !== 0 || (type !== RANGE.PORT && type !== RANGE.MEMORY) || (!matches && value !== 0n)
+    ) {
+      throw new DmOpError("connect_write", EINVAL, `type ${type}, flags ${flags}`);
+    }
+    const space = type === RANGE.PORT ? "port" : "memory",
+      write = { space, address: Number(addr), sizeBytes: length } as const;
+    const event = requireDescriptor("connect_write", takeDescriptor());
+    withEvents([event], (release) => {
+      events.connectWrite(id, claims, matches ? { ...write, value } : write, event.number, release);
+    });
+    return NOTHING;
+  },
+  connect_line({ id, irq }, { servers, events }, { emulator, takeDescriptor }) {
+    servers.memory(emulator, id);
+    const raise = requireDescriptor("connect_line", takeDescriptor()), ended = takeDescriptor();
+    withEvents(ended === undefined ? [raise] : [raise, ended], (release) => {
+      events.connectLine(id, irq, raise.number, ended?.number, release);
+    });
+    return NOTHING;
   },
 };
 
@@ -251,6 +278,20 @@ export function answer(
   } catch (error) {
     return failed(error);
   }
+}
+
+/** @throws {DmOpError} EBADF */
+function requireDescriptor(operation: string, descriptor: Descriptor | undefined): Descriptor {
+  if (descriptor !== undefined) return descriptor;
+  throw new DmOpError(operation, EBADF, "no descriptor came along");
+}
+
+/** Eventfds stay open until they are disconnected, which needs them; those of a connection that is refused are closed. */
+function withEvents(descriptors: readonly Descriptor[], connect: (release: () => void) => void): void {
+  using stack = new DisposableStack();
+  for (const descriptor of descriptors) stack.use(descriptor);
+  connect(() => descriptors.forEach((descriptor) => descriptor[Symbol.dispose]()));
+  stack.move();
 }
 
 /** The window, then the range; without the range no window. */

@@ -6,6 +6,7 @@ import { Gate } from "./gate.ts";
 import type { GateDomain } from "./gate_operations.ts";
 import { granted, type RamPiece } from "./grants.ts";
 import type { InterruptLines } from "./interrupt_lines.ts";
+import type { ModelEvents } from "./model_events.ts";
 import { type Outcome, SHUTDOWN, STATUS } from "./outcome.ts";
 import type { DomainSpecification } from "./specification.ts";
 import type { WindowOperations } from "./windows.ts";
@@ -17,6 +18,7 @@ export interface ModelSocketsParts {
   readonly windows: WindowOperations;
   readonly pagerDoorbell: number;
   readonly lines: InterruptLines;
+  readonly events: ModelEvents;
   readonly ram: readonly RamPiece[];
 }
 
@@ -31,11 +33,12 @@ export class ModelSockets implements AsyncDisposable {
   }
 
   /** Lets device models in. They are numbered after those in Workers, and make their servers themselves. */
-  open({ control, servers, windows, pagerDoorbell, lines, ram }: ModelSocketsParts): void {
+  open({ control, servers, windows, pagerDoorbell, lines, events, ram }: ModelSocketsParts): void {
     const { vcpus, models, sockets } = this.specification;
     const domain: GateDomain = {
       servers,
       windows,
+      events,
       pagerDoorbell,
       vcpus,
       vcpusPerWaiter: control.vcpusPerWaiter,

@@ -20,6 +20,7 @@ import { builtIn, loadBuiltIn } from "../devices/built_in.ts";
 import { ControlBlock } from "./control_block.ts";
 import { GrantedMemory } from "./grants.ts";
 import { InterruptLines } from "./interrupt_lines.ts";
+import { ModelEvents } from "./model_events.ts";
 import { type ModelRequest, type ModelStart, REPLY, type Report } from "./messages.ts";
 import { SHUTDOWN } from "./outcome.ts";
 import { serveOnce } from "./worker.ts";
@@ -43,7 +44,7 @@ function attach(control: ControlBlock, start: ModelStart, report: (report: Repor
   const keepsFree: KeepsFree = (first, last) => map.table.regions.keepsFree(first, last);
   const { slots, ring, area } = new ServerViews(table).view(start.server);
   const vm = new Vm(new Descriptor(control.vm, "VM"), 0);
-  const lines = new InterruptLines(control.interruptLines, vm);
+  const lines = new InterruptLines(control.interruptLines, vm), events = new ModelEvents(vm);
   const memory = new GuestMemory(new P2m(control.p2m), new BankViews(control.bankTable));
   return {
     server: start.server,
@@ -52,7 +53,12 @@ function attach(control: ControlBlock, start: ModelStart, report: (report: Repor
     area: area!,
     memory: new GrantedMemory(memory, start.memory),
     mapRange: (type, first, last) => table.addRange(server, type, first, last, keepsFree),
-    unmapRange: (type, first, last) => table.change(() => server.ranges[type].remove(first, last)),
+    unmapRange(type, first, last) {
+      table.change(() => server.ranges[type].remove(first, last));
+      events.unclaimed(start.server, type, first, last);
+    },
+    connectWrite: (write, event) => events.connectWrite(start.server, server.ranges, write, event),
+    connectLine: (gsi, raise, ended) => events.connectLine(start.server, gsi, raise, ended),
     bufferRange: (type, first, last) => table.change(() => server.bufferedRanges[type].cover(first, last)),
     setIrqLevel: (gsi, level) => lines.setLevel(gsi, level),
     setPciIntxLevel: (device, pin, level) => lines.setPciIntx(0, 0, device, pin, level),

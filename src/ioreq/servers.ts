@@ -15,7 +15,7 @@ import {
   type ServerWindows,
 } from "./owned_server.ts";
 import { requireRange } from "./range_set.ts";
-import type { ServerTable } from "./server_table.ts";
+import type { Server, ServerTable } from "./server_table.ts";
 import { ServerViews } from "./server_view.ts";
 import { ioreqPages } from "./slots.ts";
 
@@ -108,6 +108,11 @@ export class IoreqServers implements Disposable {
   /** What else a device model needs to serve. @throws {DmOpError} ENOENT, EPERM */
   memory(emulator: Emulator, id: number): ServerMemory {
     return this.#server("get_server_memory", emulator, id);
+  }
+
+  /** What a server has claimed. @throws {DmOpError} ENOENT, EPERM */
+  claims(emulator: Emulator, id: number): Server["ranges"] {
+    return this.#server("get_ranges", emulator, id).server.ranges;
   }
 
   /**

@@ -273,8 +273,9 @@ export const VCPU_EVENTS = {
 /** KVM_MP_STATE_*: whether a vCPU runs, waits for an INIT, or for an interrupt. */
 export const MP_STATE = { RUNNABLE: 0, UNINITIALIZED: 1, HALTED: 3 } as const;
 
-/** Offsets in struct kvm_ioeventfd, and KVM_IOEVENTFD_FLAG_PIO of its flags. */
-export const IOEVENTFD = { addr: 8, len: 16, fd: 20, flags: 24 } as const, IOEVENTFD_PIO = 2;
+/** Offsets in struct kvm_ioeventfd, and KVM_IOEVENTFD_FLAG_* of its flags. */
+export const IOEVENTFD = { datamatch: 0, addr: 8, len: 16, fd: 20, flags: 24 } as const,
+  IOEVENTFD_FLAG = { DATAMATCH: 1, PIO: 2, DEASSIGN: 4 } as const;
 
 /** Offsets in struct kvm_xen_hvm_config; KVM_XEN_HVM_CONFIG_INTERCEPT_HCALL of its flags. */
 export const XEN_HVM_CONFIG = { flags: 0, msr: 4 } as const, XEN_HVM_INTERCEPT_HCALL = 2;

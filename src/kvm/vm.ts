@@ -11,6 +11,18 @@ import { Vcpu } from "./vcpu.ts";
 /** Where Intel hosts keep three pages of a real-mode TSS and one of identity page tables: below the BIOS, above RAM. */
 const TSS_ADDRESS = 0xfffb_d000, IDENTITY_MAP_ADDRESS = 0xfffb_c000n;
 
+/** Writes of the guest's that can signal an eventfd. */
+export interface EventWrite {
+  /** Of what the address is. */
+  readonly space: "port" | "memory";
+  /** A port, or guest-physical. */
+  readonly address: number;
+  /** 1, 2, 4 or 8. */
+  readonly sizeBytes: number;
+  /** What is written; undefined: anything. */
+  readonly value?: number | bigint;
+}
+
 /** A VM descriptor, one method an ioctl. Every method throws LinuxError. */
 export class Vm implements Disposable {
   readonly #irqLevel = new Uint32Array(abi.SIZE.kvm_irq_level / 4);
@@ -98,30 +110,35 @@ export class Vm implements Disposable {
   }
 
   /**
-   * KVM_IOEVENTFD (KVM_CAP_IOEVENTFD): from now on a write of `sizeBytes` to `address` signals an eventfd, and the vCPU
-   * goes on at once. What was written is lost; a read, or a write of another width, leaves the guest as before.
+   * KVM_IOEVENTFD (KVM_CAP_IOEVENTFD): from now on such a write signals an eventfd, and the vCPU goes on at once. What was
+   * written is lost; a read, or another write, leaves the guest as before.
    * @param eventDescriptor its number; the eventfd stays the caller's, KVM keeps it open
+   * @param connect false: no longer
    */
-  ioEventDescriptor(space: "port" | "memory", address: number, sizeBytes: number, eventDescriptor: number): void {
+  connectWrite(write: EventWrite, eventDescriptor: number, connect: boolean): void {
+    const { space, address, sizeBytes, value } = write;
     const request = new DataView(new ArrayBuffer(abi.SIZE.kvm_ioeventfd));
+    const flags = (space === "port" ? abi.IOEVENTFD_FLAG.PIO : 0) | (connect ? 0 : abi.IOEVENTFD_FLAG.DEASSIGN) |
+      (value === undefined ? 0 : abi.IOEVENTFD_FLAG.DATAMATCH);
+    request.setBigUint64(abi.IOEVENTFD.datamatch, BigInt(value ?? 0), true);
     request.setBigUint64(abi.IOEVENTFD.addr, BigInt(address), true);
     request.setUint32(abi.IOEVENTFD.len, sizeBytes, true);
     request.setInt32(abi.IOEVENTFD.fd, eventDescriptor, true);
-    request.setUint32(abi.IOEVENTFD.flags, space === "port" ? abi.IOEVENTFD_PIO : 0, true);
+    request.setUint32(abi.IOEVENTFD.flags, flags, true);
     this.descriptor.ioctl(KVM.IOEVENTFD, "KVM_IOEVENTFD", request);
   }
 
   /**
-   * KVM_IRQFD with KVM_IRQFD_FLAG_RESAMPLE: a level-triggered line. Signalling `raise` raises it; when the guest has ended
-   * the interrupt it falls, and `ended` is signalled.
+   * KVM_IRQFD: signalling `raise` is an edge of an interrupt line. With `ended` (KVM_IRQFD_FLAG_RESAMPLE) the line is
+   * level-triggered: it is raised, and when the guest has ended the interrupt it falls and `ended` is signalled.
    * @param connect false: no longer
    */
-  connectLine(gsi: number, raise: number, ended: number, connect: boolean): void {
+  connectLine(gsi: number, raise: number, ended: number | undefined, connect: boolean): void {
     const request = new Uint32Array(abi.SIZE.kvm_irqfd / 4);
     request[abi.IRQFD.fd / 4] = raise;
     request[abi.IRQFD.gsi / 4] = gsi;
-    request[abi.IRQFD.flags / 4] = connect ? abi.IRQFD_RESAMPLE : abi.IRQFD_DEASSIGN;
-    request[abi.IRQFD.resamplefd / 4] = ended;
+    request[abi.IRQFD.flags / 4] = !connect ? abi.IRQFD_DEASSIGN : ended === undefined ? 0 : abi.IRQFD_RESAMPLE;
+    request[abi.IRQFD.resamplefd / 4] = ended ?? 0;
     this.descriptor.ioctl(KVM.IRQFD, "KVM_IRQFD", request);
   }
 

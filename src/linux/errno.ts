@@ -25,6 +25,13 @@ export function errnoName(errno: number): string {
 /** The numbers that the project compares with. */
 export const EPERM = 1, ENOENT = 2, ESRCH = 3, EINTR = 4, EIO = 5, ENXIO = 6, E2BIG = 7, EBADF = 9, EAGAIN = 11;
 export const ENOMEM = 12, EACCES = 13, EFAULT = 14, EBUSY = 16, EEXIST = 17, ENODEV = 19, EINVAL = 22, ENOSPC = 28;
-export const EPIPE = 32, ENAMETOOLONG = 36, ENOSYS = 38, ETIME = 62, EPROTO = 71, EPROTOTYPE = 91, EOPNOTSUPP = 95;
+export const ENOTTY = 25,
+  EPIPE = 32,
+  ENAMETOOLONG = 36,
+  ENOSYS = 38,
+  ETIME = 62,
+  EPROTO = 71,
+  EPROTOTYPE = 91,
+  EOPNOTSUPP = 95;
 export const EADDRINUSE = 98, ECONNRESET = 104, ECONNREFUSED = 111;
 export const EXDEV = 18, EDOM = 33, ERANGE = 34, EILSEQ = 84, ENOBUFS = 105;

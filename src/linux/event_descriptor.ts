@@ -25,6 +25,11 @@ export function signalEvent(number: number): void {
   calls.write(number, one, SIZE);
 }
 
+/** Takes back all signals of one that does not wait. */
+export function clearEvent(number: number): void {
+  calls.read(number, count, SIZE);
+}
+
 /** Waits until the eventfd was signalled since the last read; a signal handler may end the wait early. */
 export function awaitEvent(number: number): void {
   calls.read(number, count, SIZE);

@@ -21,6 +21,8 @@ export interface VirtioDevice {
   start(features: ReadonlySet<number>): void;
   /** There may be something in a queue. */
   notified(queue: number): void;
+  /** Whether it would do something if it were notified; without it, it waits until it is. */
+  hasWork?(queue: number): boolean;
   /** Whatever is under way is not given back any more. */
   reset(): void;
 }
@@ -51,6 +53,14 @@ interface QueueRegisters {
   readonly high: { descriptors: number; available: number; used: number };
 }
 
+/** The device's interrupt. */
+export interface InterruptPin {
+  /** There is something for the driver. */
+  raise(): void;
+  /** The driver has seen all that there was. */
+  lower(): void;
+}
+
 /** Registers as a range of memory. */
 export class VirtioMmio implements RangeHandler, VirtioTransport {
   readonly queues: readonly Virtqueue[];
@@ -64,11 +74,11 @@ export class VirtioMmio implements RangeHandler, VirtioTransport {
   #interrupts = 0;
   #generation = 0;
 
-  /** @param setLevel of the device's interrupt line @param legacy as before virtio 1.0 */
+  /** @param legacy as before virtio 1.0 */
   constructor(
     private readonly device: VirtioDevice,
     memory: GuestMemoryAccess,
-    private readonly setLevel: (level: boolean) => void,
+    private readonly pin: InterruptPin,
     private readonly legacy = false,
   ) {
     this.queues = Array.from({ length: device.queues }, () => new Virtqueue(memory));
@@ -129,11 +139,11 @@ export class VirtioMmio implements RangeHandler, VirtioTransport {
         if (queue !== undefined && !this.queues[this.#queueSelect].isReady) queue.size = value;
         break;
       case MMIO.QUEUE_NOTIFY:
-        if (this.isLive && value < this.queues.length) this.device.notified(value);
+        if (value < this.queues.length) this.notified(value);
         break;
       case MMIO.INTERRUPT_ACK:
         this.#interrupts &= ~value;
-        if (this.#interrupts === 0) this.setLevel(false);
+        if (this.#interrupts === 0) this.pin.lower();
         break;
       case MMIO.STATUS:
         this.#setStatus(value & 0xff);
@@ -143,6 +153,21 @@ export class VirtioMmio implements RangeHandler, VirtioTransport {
         if (this.legacy) this.#writeLegacy(queue, offset, value);
         else this.#writeModern(queue, offset, value);
     }
+  }
+
+  /** The driver says that it has put something into a queue. */
+  notified(queue: number): void {
+    if (this.isLive) this.device.notified(queue);
+  }
+
+  /** Whether the device would do something if it were notified. */
+  hasWork(queue: number): boolean {
+    return this.isLive && (this.device.hasWork?.(queue) ?? false);
+  }
+
+  /** Whether there is something that the driver has not seen yet. */
+  get isInterrupting(): boolean {
+    return this.#interrupts !== 0;
   }
 
   usedBuffer(queue: Virtqueue): void {
@@ -212,7 +237,7 @@ export class VirtioMmio implements RangeHandler, VirtioTransport {
       this.#interrupts =
         0;
     this.#pageSize = LEGACY_PAGE;
-    this.setLevel(false);
+    this.pin.lower();
   }
 
   #writeModern(queue: QueueRegisters, offset: number, value: number): void {
@@ -274,7 +299,7 @@ export class VirtioMmio implements RangeHandler, VirtioTransport {
 
   #interrupt(bit: number): void {
     this.#interrupts |= bit;
-    this.setLevel(true);
+    this.pin.raise();
   }
 
   #readConfiguration(offset: number, size: number): number {

@@ -99,6 +99,8 @@ class FakeHost implements DeviceModelHost {
   readonly unmapMemory = notHere;
   readonly setPciIntxLevel = notHere;
   readonly injectMsi = notHere;
+  readonly connectWrite = notHere;
+  readonly connectLine = notHere;
   readonly onInvalidate = notHere;
   readonly ranges: { first: number; count: number; handler: RangeHandler }[] = [];
   readonly watches: Watch[] = [];

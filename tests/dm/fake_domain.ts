@@ -55,6 +55,8 @@ export class FakeDomain implements Disposable {
       setIrqLevel: (gsi, level) => this.lines.push([gsi, level]),
       setPciIntxLevel: (...pin) => this.asked.push(["intx", ...pin]),
       injectMsi: (...message) => this.asked.push(["msi", ...message]),
+      connectWrite: (write, event) => this.asked.push(["write", write, event >= 0]),
+      connectLine: (gsi, raise, ended) => this.asked.push(["line", gsi, raise >= 0, ended !== undefined]),
       shutdown: (reason) => this.shutdowns.push(reason),
       notify: (vcpu) => this.answered(vcpu),
       addMemory: (file, sizeBytes) => this.asked.push(["memory", file.number >= 0, sizeBytes]) - 1,

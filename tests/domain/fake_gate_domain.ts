@@ -7,6 +7,8 @@ import { GfnPool } from "../../src/ioreq/gfn_pool.ts";
 import { SERVER_TABLE_BYTES, ServerTable } from "../../src/ioreq/server_table.ts";
 import { type Emulator, IoreqServers, type ServedDomain } from "../../src/ioreq/servers.ts";
 import { VmapWindow } from "../../src/ioreq/vmap_window.ts";
+import { ModelEvents } from "../../src/domain/model_events.ts";
+import * as calls from "../../src/linux/calls.ts";
 import { EINVAL } from "../../src/linux/errno.ts";
 import type { Descriptor } from "../../src/linux/descriptor.ts";
 import { eventDescriptor } from "../../src/linux/event_descriptor.ts";
@@ -16,7 +18,12 @@ import { type Bank, MachineMemory } from "../../src/memory/bank.ts";
 import { Vmap } from "../../src/memory/vmap.ts";
 import { DmOpError } from "../../src/ioreq/dm_op_error.ts";
 
-const DOMID = 1, POOL_BASE = 0xfeff0 as Gfn, POOL_GFNS = 40;
+const F_GETFD = 1, DOMID = 1, POOL_BASE = 0xfeff0 as Gfn, POOL_GFNS = 40;
+
+/** Whether that descriptor of this process is open. */
+function isOpen(number: number): boolean {
+  return calls.fcntl(number, F_GETFD, 0) >= 0;
+}
 
 /** What the fake can be made with. */
 export interface FakeOptions {
@@ -65,6 +72,13 @@ export class FakeGateDomain implements GateDomain, ServedDomain, Disposable {
         return what === "window" && window[0] === server && window[1] === first && window[2] === pages;
       }),
   };
+  /** What KVM would be asked for. */
+  readonly events = new ModelEvents({
+    connectWrite: ({ space, address, sizeBytes, value }, event, on) =>
+      void this.asked.push(["write", space, address, sizeBytes, value, isOpen(event), on]),
+    connectLine: (gsi, raise, ended, on) =>
+      void this.asked.push(["line", gsi, isOpen(raise), ended === undefined ? undefined : isOpen(ended), on]),
+  });
   /** Thrown by the next operation on interrupts. */
   mistake: unknown;
 

@@ -41,7 +41,8 @@ class Driver {
   readonly mmio: VirtioMmio;
 
   constructor(legacy = false) {
-    this.mmio = new VirtioMmio(this.device, this.memory, (level) => void this.levels.push(level), legacy);
+    const pin = { raise: () => void this.levels.push(true), lower: () => void this.levels.push(false) };
+    this.mmio = new VirtioMmio(this.device, this.memory, pin, legacy);
   }
 
   get(register: keyof typeof MMIO): number {

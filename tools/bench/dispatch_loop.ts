@@ -81,6 +81,8 @@ function claimThePlatform(): IoreqSlots {
     setIrqLevel() {},
     setPciIntxLevel() {},
     injectMsi() {},
+    connectWrite() {},
+    connectLine() {},
     shutdown() {},
     addMemory: () => 0,
     mapWindow() {},

@@ -49,7 +49,8 @@ async function startNotified(stack: AsyncDisposableStack, port: number): Promise
   const guest = await ExitGuest.start({ op: "out", port }, { deviceModels, count: () => settled(seen) });
   if (port === NOTIFIED_PORT.EVENT) {
     const [number] = vmDescriptors().filter((descriptor) => !others.includes(descriptor));
-    new Vm(new Descriptor(number, "VM"), 0).ioEventDescriptor("port", port, 1, event.number);
+    const write = { space: "port", address: port, sizeBytes: 1 } as const;
+    new Vm(new Descriptor(number, "VM"), 0).connectWrite(write, event.number, true);
   }
   return guest;
 }
