@@ -53,6 +53,7 @@ Boots each IMAGE in turn; its console is stdin and stdout. Ctrl-] leaves an inte
   --disk FILE[,ro][,legacy]
                      a virtio disk (docs/virtio.md); may be repeated
   --rng              a virtio source of entropy
+  --virtio-in WHERE  where the device models of virtio devices run: process, each in one of its own, or worker (process)
   --device-model-timeout SECONDS
                      how long a device model may take to start, and for an answer
   --hold             requests of a device model that is gone wait for its successor
@@ -91,6 +92,7 @@ const STRINGS = [
   "stop",
   "device-model",
   "device-model-timeout",
+  "virtio-in",
 ] as const;
 const BOOLEANS = [...PLANNED_BOOLEANS, "reboot", "stats", "lane", "hold", "populate-on-demand", "help"] as const;
 
@@ -114,6 +116,7 @@ export function parseRun(args: string[]): RunArguments | undefined {
         deviceModelTimeoutMs: seconds(options, "device-model-timeout") * 1000,
       }),
       hold: options.hold,
+      ...(given(options, "virtio-in") && { virtioIn: virtioIn(single(options, "virtio-in")) }),
       populateOnDemand: options["populate-on-demand"],
     },
     timeoutMs: given(options, "timeout") ? seconds(options, "timeout") * 1000 : undefined,
@@ -144,6 +147,12 @@ export function laneArguments(args: readonly string[], files: { json: string; tr
 function whether(word: string): "auto" | "on" | "off" {
   if (word === "auto" || word === "on" || word === "off") return word;
   throw new UsageError(`--xen ${word}: not one of auto, on, off`);
+}
+
+/** @throws {UsageError} */
+function virtioIn(word: string): "process" | "worker" {
+  if (word === "process" || word === "worker") return word;
+  throw new UsageError(`--virtio-in ${word}: not process or worker`);
 }
 
 /** @throws {UsageError} */

@@ -1,10 +1,8 @@
 /** `dm`: a device model in a process of its own, for the domain of another. */
 
-import { HypervisorConnection, HypervisorUnavailable } from "../dm/connection.ts";
 import { type DeviceModel, loadModel } from "../dm/model.ts";
-import { RemoteServer } from "../dm/remote_server.ts";
-import { DeviceModelRuntime } from "../dm/runtime.ts";
-import { DmOpError } from "../ioreq/dm_op_error.ts";
+import { DeviceModelFailed, serveAt } from "../dm/serve.ts";
+import { loadBuiltIn } from "../devices/built_in.ts";
 import { STATUS } from "../domain/outcome.ts";
 import { describe } from "../domain/worker.ts";
 import { UsageError } from "../machine/options.ts";
@@ -30,38 +28,17 @@ async function run({ module, socket, configuration, timeoutMs }: DmArguments): P
   const url = moduleUrl(module);
   let model: DeviceModel;
   try {
-    model = await loadModel(url);
+    model = await loadBuiltIn(url) ?? await loadModel(url);
   } catch (error) {
     return sayFailed(module, error);
   }
-  using connection = await HypervisorConnection.open(socket, timeoutMs);
-  using server = attach(connection, socket);
   try {
-    await serve(model, server, configuration);
+    await serveAt(socket, model, configuration, timeoutMs);
+    return STATUS.OK;
   } catch (error) {
-    if (!(error instanceof HypervisorUnavailable)) return sayFailed(module, error);
-    // What is asked for after the domain's end finds nobody.
-    if (!server.area.released) throw error;
+    if (error instanceof DeviceModelFailed) return sayFailed(module, error.cause);
+    throw error;
   }
-  if (server.lost) throw new HypervisorUnavailable(socket, "the hypervisor is gone");
-  return STATUS.OK;
-}
-
-/** @throws {HypervisorUnavailable} it has no room for another server, say */
-function attach(connection: HypervisorConnection, socket: string): RemoteServer {
-  try {
-    return new RemoteServer(connection);
-  } catch (error) {
-    throw error instanceof DmOpError ? new HypervisorUnavailable(socket, error.message) : error;
-  }
-}
-
-async function serve(model: DeviceModel, server: RemoteServer, configuration: unknown): Promise<void> {
-  using runtime = new DeviceModelRuntime(server);
-  runtime.watch(server.hangUp);
-  await model(runtime, configuration);
-  server.enable();
-  runtime.serve();
 }
 
 function sayFailed(module: string, error: unknown): number {

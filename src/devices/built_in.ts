@@ -10,14 +10,17 @@ const MODELS = {
   "virtio-entropy": () => import("./virtio_entropy.ts"),
 } as const;
 
+/** A model of the program. */
+export type BuiltInModel = keyof typeof MODELS;
+
 /** The URL by which a model of the program is asked for. */
-export function builtIn(name: keyof typeof MODELS): string {
+export function builtIn(name: BuiltInModel): string {
   return SCHEME + name;
 }
 
 /** The model of that URL, or undefined: it is none of the program's. */
 export async function loadBuiltIn(url: string): Promise<DeviceModel | undefined> {
   if (!url.startsWith(SCHEME)) return undefined;
-  const load = MODELS[url.slice(SCHEME.length) as keyof typeof MODELS];
+  const load = MODELS[url.slice(SCHEME.length) as BuiltInModel];
   return (await load?.())?.default as DeviceModel | undefined;
 }

@@ -29,7 +29,6 @@ import type { RamPiece } from "./grants.ts";
 import { InterruptLines } from "./interrupt_lines.ts";
 import type { ModelRequest, Service } from "./messages.ts";
 import { withLastWords } from "./last_words.ts";
-import { ModelEvents } from "./model_events.ts";
 import { ModelSockets } from "./model_sockets.ts";
 import { type Outcome, STATUS } from "./outcome.ts";
 import { createRam } from "./ram.ts";
@@ -153,7 +152,7 @@ export class Domain implements AsyncDisposable {
         windows: this.#windows,
         pagerDoorbell: this.#pager.doorbell.number,
         lines: this.#lines,
-        events: new ModelEvents(this.#vm),
+        vm: this.#vm,
         ram: this.#ram,
       });
     } catch (error) {
@@ -374,10 +373,10 @@ export class Domain implements AsyncDisposable {
         this.#ringPager();
       });
       await this.#xenService.release(() => this.#xen.release());
+      this.#sockets.leave();
       this.servers.release();
       // Whoever is in another process may stay for ever; what it has to say before it goes is not worth that.
-      const left = withinGrace(this.#sockets.empty);
-      const stopped = Promise.all([...this.#models.map((model) => model.stopped), left]);
+      const stopped = Promise.all([...this.#models.map((model) => model.stopped), withinGrace(this.#sockets.empty)]);
       await (IMPATIENT.has(outcome.kind) ? withinGrace(stopped) : stopped);
       this.#ended.resolve(withLastWords(outcome, this.#control));
     })();

@@ -29,6 +29,8 @@ export interface GateSocket {
 export interface GateOptions {
   /** Whether the requests of one that is gone wait for the next. */
   readonly hold: boolean;
+  /** A device model at that path has enabled a server. */
+  served?(path: string): void;
   /** Told of every mistake of ours that a request has brought to light; device models go on. */
   fault(error: unknown): void;
 }
@@ -204,6 +206,7 @@ export class Gate implements AsyncDisposable {
       takeDescriptor: () => left.shift()?.take(),
       serves: () => {
         door.served = true;
+        this.options.served?.(door.listener.path);
         this.#announce();
       },
     };

@@ -1,12 +1,14 @@
 /** The device models of a domain that come to sockets: who they are, what they get, how long they may take. */
 
+import type { Vm } from "../kvm/vm.ts";
 import type { IoreqServers } from "../ioreq/servers.ts";
 import type { ControlBlock } from "./control_block.ts";
 import { Gate } from "./gate.ts";
 import type { GateDomain } from "./gate_operations.ts";
 import { granted, type RamPiece } from "./grants.ts";
 import type { InterruptLines } from "./interrupt_lines.ts";
-import type { ModelEvents } from "./model_events.ts";
+import { ModelEvents } from "./model_events.ts";
+import { ModelProcesses } from "./model_processes.ts";
 import { type Outcome, SHUTDOWN, STATUS } from "./outcome.ts";
 import type { DomainSpecification } from "./specification.ts";
 import type { WindowOperations } from "./windows.ts";
@@ -18,27 +20,36 @@ export interface ModelSocketsParts {
   readonly windows: WindowOperations;
   readonly pagerDoorbell: number;
   readonly lines: InterruptLines;
-  readonly events: ModelEvents;
+  readonly vm: Vm;
   readonly ram: readonly RamPiece[];
 }
 
 /** The sockets of one domain; without any it does nothing. */
 export class ModelSockets implements AsyncDisposable {
   readonly #gate: Gate | undefined;
+  readonly #processes: ModelProcesses;
+  /** Where each of the specification's comes, in its order. */
+  readonly #paths: string[];
 
   /** Starts the gate's Worker: it loads its code while the domain is made. @param end ends the domain's run */
   constructor(private readonly specification: DomainSpecification, private readonly end: (outcome: Outcome) => void) {
     const { sockets, hold } = specification;
-    if (sockets.length > 0) this.#gate = new Gate({ hold, fault: (error) => this.#fault(error) });
+    const own = sockets.flatMap(({ from }) => typeof from === "string" ? [] : [from]);
+    this.#processes = new ModelProcesses(own, { hold, end });
+    const places = this.#processes.sockets.values();
+    this.#paths = sockets.map(({ from }) => typeof from === "string" ? from : places.next().value!);
+    if (sockets.length === 0) return;
+    const served = (path: string) => this.#processes.served(path);
+    this.#gate = new Gate({ hold, served, fault: (error) => this.#fault(error) });
   }
 
   /** Lets device models in. They are numbered after those in Workers, and make their servers themselves. */
-  open({ control, servers, windows, pagerDoorbell, lines, events, ram }: ModelSocketsParts): void {
+  open({ control, servers, windows, pagerDoorbell, lines, vm, ram }: ModelSocketsParts): void {
     const { vcpus, models, sockets } = this.specification;
     const domain: GateDomain = {
       servers,
       windows,
-      events,
+      events: new ModelEvents(vm),
       pagerDoorbell,
       vcpus,
       vcpusPerWaiter: control.vcpusPerWaiter,
@@ -54,21 +65,26 @@ export class ModelSockets implements AsyncDisposable {
           return { address, sizeBytes, descriptor: bank.file.number, offset };
         }),
     };
-    this.#gate?.start(domain, sockets.map(({ socket: path }, index) => ({ path, emulator: models.length + index })));
+    this.#gate?.start(domain, this.#paths.map((path, index) => ({ path, emulator: models.length + index })));
+    this.#processes.start();
   }
 
   /** Resolves when a device model serves at every socket, or it took too long, or `ended` resolves. */
   async ready(ended: Promise<unknown>): Promise<void> {
-    const { deviceModelTimeoutMs, sockets } = this.specification;
+    const { deviceModelTimeoutMs } = this.specification;
     if (this.#gate === undefined) return;
     const tooLong = () => {
-      const paths = sockets.map(({ socket }) => socket).join(", ");
-      const reason = `no device model at ${paths} within ${deviceModelTimeoutMs! / 1000} s`;
+      const reason = `no device model at ${this.#paths.join(", ")} within ${deviceModelTimeoutMs! / 1000} s`;
       this.end({ kind: "timeout", status: STATUS.TIMEOUT, reason });
     };
     const timer = deviceModelTimeoutMs === undefined ? undefined : setTimeout(tooLong, deviceModelTimeoutMs);
     await Promise.race([this.#gate.ready, ended]);
     clearTimeout(timer);
+  }
+
+  /** The domain tells its device models to leave. */
+  leave(): void {
+    this.#processes.leave();
   }
 
   /** Resolves when no device model is connected. */
@@ -77,7 +93,9 @@ export class ModelSockets implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.leave();
     await this.#gate?.[Symbol.asyncDispose]();
+    await this.#processes[Symbol.asyncDispose]();
   }
 
   /** A mistake of ours: the run ends, with a status that says so. */

@@ -14,10 +14,19 @@ export interface ModelSpecification {
   readonly memory: MemoryGrant;
 }
 
-/** A device model that comes to a socket. */
+/** A device model of the program's that runs in a process of its own. */
+export interface ProcessSpecification {
+  /** Its URL, which every process of the program can load. */
+  readonly module: string;
+  /** JSON; the second argument of the module's default function. */
+  readonly configuration: unknown;
+  /** What people call it. */
+  readonly name: string;
+}
+
+/** A device model that comes to a socket: whoever connects at a path, or a process that the domain starts for it. */
 export interface SocketSpecification {
-  /** The socket's path. */
-  readonly socket: string;
+  readonly from: string | ProcessSpecification;
   readonly memory: MemoryGrant;
 }
 

@@ -1,4 +1,4 @@
-/** Where the Workers' code is. A bundle replaces this file: there everything is in one. */
+/** Where the code of Workers and processes is. A bundle replaces this file: there everything is in one. */
 
 /** The module of each kind of Worker. */
 export const WORKER_URLS = {
@@ -9,3 +9,6 @@ export const WORKER_URLS = {
   xen: new URL("./xen_worker.ts", import.meta.url).href,
   gate: new URL("./gate_worker.ts", import.meta.url).href,
 } as const;
+
+/** The program of a device model's process. Its first argument says what it is. */
+export const MODEL_PROCESS_URL = new URL("./model_process.ts", import.meta.url).href, MODEL_PROCESS = "model-process";

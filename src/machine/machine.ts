@@ -6,7 +6,7 @@ import type { ConsoleOptions } from "../devices/console.ts";
 import type { PlatformConfiguration } from "../devices/platform.ts";
 import type { VcpuState } from "../domain/vcpu_record.ts";
 import { Domain } from "../domain/domain.ts";
-import type { ModelSpecification } from "../domain/specification.ts";
+import type { ModelSpecification, SocketSpecification } from "../domain/specification.ts";
 import type { ShutdownRequest } from "../domain/xen_state.ts";
 import type { Outcome } from "../domain/outcome.ts";
 import type { Statistics, TracedRequest } from "../domain/statistics.ts";
@@ -19,6 +19,7 @@ import { loadFile } from "./files.ts";
 import { virtioCommandLine, virtioModels } from "./virtio.ts";
 import {
   checkDisk,
+  checkModelCount,
   checkModels,
   checkVcpus,
   checkVirtio,
@@ -109,7 +110,9 @@ export async function startMachine(
   let request = bootRequest(options), plan = planBoot(request);
   const ram = backedRanges(request.memoryBytes);
   for (const disk of options.disks ?? []) checkDisk(disk);
-  const deviceModels = checkModels([...options.deviceModels ?? [], ...virtioModels(options)], ram);
+  const deviceModels = checkModels(options.deviceModels ?? [], ram), virtio = virtioModels(options);
+  checkModelCount(deviceModels.length + virtio.length);
+  const inWorkers = options.virtioIn === "worker";
   using kvm = Kvm.open();
   checkVcpus(request.vcpus, kvm.extension(CAP.MAX_VCPUS));
   const { addressBits } = kvm.supportedCpuid();
@@ -138,8 +141,12 @@ export async function startMachine(
     models: [
       { module: undefined, configuration: platform, memory: "none" },
       ...deviceModels.flatMap((model) => isSocket(model) ? [] : [modelSpecification(model)]),
+      ...inWorkers ? virtio.map((model): ModelSpecification => ({ ...model, memory: "all" })) : [],
     ],
-    sockets: deviceModels.filter(isSocket).map(({ socket, memory }) => ({ socket, memory: memory ?? "none" })),
+    sockets: [
+      ...deviceModels.flatMap((model) => isSocket(model) ? [socketSpecification(model)] : []),
+      ...inWorkers ? [] : virtio.map((from): SocketSpecification => ({ from, memory: "all" })),
+    ],
     deviceModelTimeoutMs: options.deviceModelTimeoutMs,
     hold: options.hold ?? false,
   });
@@ -178,6 +185,10 @@ function modelSpecification(model: Exclude<ModelOptions, ModelSocket>): ModelSpe
     ? model
     : { module: model };
   return { module: moduleUrl(module), configuration, memory: memory ?? "none" };
+}
+
+function socketSpecification({ socket, memory }: ModelSocket): SocketSpecification {
+  return { from: socket, memory: memory ?? "none" };
 }
 
 /** A path is relative to the current directory, as for every other file. */

@@ -215,9 +215,7 @@ export function checkModels(
   models: readonly ModelOptions[],
   ram?: readonly { readonly address: number; readonly sizeBytes: number }[],
 ): readonly ModelOptions[] {
-  if (models.length > MAXIMUM_MODELS) {
-    throw new UsageError(`${models.length} device models: at most ${MAXIMUM_MODELS} beside the platform model`);
-  }
+  checkModelCount(models.length);
   const sockets = models.flatMap((model) => typeof model === "object" && "socket" in model ? [model.socket] : []);
   const twice = sockets.find((socket, index) => sockets.indexOf(socket) !== index);
   if (twice !== undefined) throw new UsageError(`device model ${twice}: two cannot have one socket`);
@@ -225,6 +223,12 @@ export function checkModels(
     if (typeof model === "object" && "memory" in model && model.memory !== undefined) checkGrant(model.memory, ram);
   }
   return models;
+}
+
+/** @throws {UsageError} more than ioreq servers */
+export function checkModelCount(count: number): void {
+  if (count <= MAXIMUM_MODELS) return;
+  throw new UsageError(`${count} device models: at most ${MAXIMUM_MODELS} beside the platform model`);
 }
 
 /** @throws {UsageError} more virtio devices than there are interrupts, or a number that is none */

@@ -1,11 +1,9 @@
 /** The virtio devices that somebody has asked for: as device models, and as the guest is told of them. */
 
 import { MMIO_BYTES } from "../virtio/abi.ts";
-import { builtIn } from "../devices/built_in.ts";
-import type { VirtioBlockConfiguration } from "../devices/virtio_block.ts";
+import { builtIn, type BuiltInModel } from "../devices/built_in.ts";
 import { VIRTIO_GSIS, VIRTIO_WINDOW } from "../devices/platform_map.ts";
 import type { VirtioPlace } from "../devices/virtio_place.ts";
-import type { ModelModule } from "./options.ts";
 
 /** A disk of the guest's: a file, or a block device. */
 export interface DiskOptions {
@@ -23,30 +21,47 @@ export interface VirtioOptions {
   readonly disks?: readonly (string | DiskOptions)[];
   /** Virtio sources of entropy; default 0. */
   readonly rngs?: number;
+  /** Where the device models of virtio devices run: each in a process of its own, which is the default, or in a Worker. */
+  readonly virtioIn?: "process" | "worker";
 }
 
 /** More than there are interrupt lines for. */
 export const MOST_VIRTIO_DEVICES = VIRTIO_GSIS.length;
 
+/** The device model of a virtio device. */
+export interface VirtioModel {
+  readonly module: string;
+  /** What people call the device. */
+  readonly name: string;
+  /** Whatever else the model is to know is in it, too. */
+  readonly configuration: VirtioPlace;
+}
+
+/** A device before it has its place. */
+interface Device {
+  readonly model: BuiltInModel;
+  readonly name: string;
+  /** The model's own part of its configuration. */
+  readonly given: object;
+}
+
 /** The device models of the options, each at a place of its own. */
-export function virtioModels({ disks = [], rngs = 0 }: VirtioOptions): ModelModule[] {
-  const places = VIRTIO_GSIS.map((gsi, n) => ({ address: VIRTIO_WINDOW.address + n * VIRTIO_WINDOW.apart, gsi }));
-  const blocks = disks.map((disk) => typeof disk === "string" ? { file: disk } : disk);
-  return [
-    ...blocks.map((disk, n): ModelModule => {
-      const configuration: VirtioBlockConfiguration = { ...places[n], ...disk };
-      return { module: builtIn("virtio-block"), configuration, memory: "all" };
+export function virtioModels({ disks = [], rngs = 0 }: VirtioOptions): VirtioModel[] {
+  const devices: Device[] = [
+    ...disks.map((disk) => typeof disk === "string" ? { file: disk } : disk).map((disk: DiskOptions) => {
+      return { model: "virtio-block", name: `disk ${disk.file}`, given: disk } as const;
     }),
-    ...Array.from({ length: rngs }, (_, n): ModelModule => {
-      return { module: builtIn("virtio-entropy"), configuration: places[blocks.length + n], memory: "all" };
-    }),
+    ...Array.from({ length: rngs }, () => ({ model: "virtio-entropy", name: "virtio-rng", given: {} } as const)),
   ];
+  return devices.map(({ model, name, given }, n) => {
+    const place: VirtioPlace = { address: VIRTIO_WINDOW.address + n * VIRTIO_WINDOW.apart, gsi: VIRTIO_GSIS[n] };
+    return { module: builtIn(model), name, configuration: { ...place, ...given } };
+  });
 }
 
 /** How the command line tells of them (Linux: virtio_mmio.device=SIZE@ADDRESS:IRQ). */
-export function virtioCommandLine(models: readonly ModelModule[]): string {
-  return models.map(({ configuration }) => {
-    const { address, gsi } = configuration as VirtioPlace;
+export function virtioCommandLine(models: readonly VirtioModel[]): string {
+  return models.map(({ configuration: { address, gsi } }) => {
     return `virtio_mmio.device=${MMIO_BYTES}@0x${address.toString(16)}:${gsi}`;
   }).join(" ");
 }

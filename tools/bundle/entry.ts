@@ -1,8 +1,12 @@
-/** The bundle's entry: the command line, or the Worker that its name says. One file is all of them. */
+/** The bundle's entry: the command line, or the Worker or process that its name says. One file is all of them. */
+
+import { MODEL_PROCESS } from "./worker_urls.ts";
 
 declare const WorkerGlobalScope: unknown;
 
-if (typeof WorkerGlobalScope === "undefined") {
+if (typeof WorkerGlobalScope === "undefined" && Deno.args[0] === MODEL_PROCESS) {
+  await import("../../src/domain/model_process.ts");
+} else if (typeof WorkerGlobalScope === "undefined") {
   const { main } = await import("../../src/cli/main.ts");
   await main(Deno.args);
 } else if (self.name.startsWith("carrier:")) {

@@ -1,4 +1,4 @@
-/** In a bundle every Worker is the bundle itself (stands in for src/domain/worker_urls.ts). */
+/** In a bundle every Worker and process is the bundle itself (stands in for src/domain/worker_urls.ts). */
 
 const here = import.meta.url;
 export const WORKER_URLS = {
@@ -9,3 +9,4 @@ export const WORKER_URLS = {
   xen: here,
   gate: here,
 } as const;
+export const MODEL_PROCESS_URL = here, MODEL_PROCESS = "model-process";
