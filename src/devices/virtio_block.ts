@@ -20,5 +20,5 @@ export interface VirtioBlockConfiguration extends VirtioPlace {
 export default function virtioBlock(host: DeviceModelHost, configuration: unknown): void {
   const { file, readOnly = false, queues = 1, ring = true, ...place } = configuration as VirtioBlockConfiguration;
   const disk = openDisk(file, readOnly), device = new VirtioBlock(host, disk, queues, ring);
-  device.transport = virtioOverMmio(host, device, place);
+  virtioOverMmio(host, device, place);
 }

@@ -14,7 +14,7 @@ const MOST_BYTES = 4096;
 /** Claims its registers. @param configuration a {@linkcode VirtioPlace} */
 export default function virtioEntropy(host: DeviceModelHost, configuration: unknown): void {
   const device = new VirtioEntropy(host);
-  device.transport = virtioOverMmio(host, device, configuration as VirtioPlace);
+  virtioOverMmio(host, device, configuration as VirtioPlace);
 }
 
 class VirtioEntropy implements VirtioDevice {

@@ -4,7 +4,7 @@ import type { DeviceModelHost } from "../dm/host.ts";
 import { clearEvent, signalEvent } from "../linux/event_descriptor.ts";
 import { POLLIN } from "../linux/poll.ts";
 import { MMIO, MMIO_BYTES } from "../virtio/abi.ts";
-import { type InterruptPin, type VirtioDevice, VirtioMmio } from "../virtio/mmio.ts";
+import { type InterruptPin, stateWords, type VirtioDevice, VirtioMmio } from "../virtio/mmio.ts";
 
 /** Plain data: it travels to the model. */
 export interface VirtioPlace {
@@ -18,13 +18,19 @@ export interface VirtioPlace {
   readonly legacy?: boolean;
 }
 
-/** Claims the registers of a device, and has notifications and interrupts go by eventfd where KVM has that. */
-export function virtioOverMmio(host: DeviceModelHost, device: VirtioDevice, place: VirtioPlace): VirtioMmio {
+/**
+ * Claims the registers of a device, has notifications and interrupts go by eventfd where KVM has that, and goes on where
+ * a model before this one was.
+ */
+export function virtioOverMmio(host: DeviceModelHost, device: VirtioDevice, place: VirtioPlace): void {
   const { address, legacy = false } = place;
-  const transport: VirtioMmio = new VirtioMmio(device, host.memory, pinOf(host, place, () => transport), legacy);
+  const { buffer, byteOffset } = host.state(stateWords(device) * 4);
+  const state = new Uint32Array(buffer, byteOffset, stateWords(device)), pin = pinOf(host, place, () => transport);
+  const transport: VirtioMmio = new VirtioMmio(device, host.memory, pin, state, legacy);
   host.mapMemory(address, MMIO_BYTES, transport);
   for (let queue = 0; queue < device.queues; queue++) notifyByEvent(host, transport, address, queue);
-  return transport;
+  device.transport = transport;
+  transport.resume();
 }
 
 function notifyByEvent(host: DeviceModelHost, transport: VirtioMmio, address: number, queue: number): void {

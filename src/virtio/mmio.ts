@@ -15,6 +15,8 @@ export interface VirtioDevice {
   readonly queueSize: number;
   /** Its configuration, as the driver reads it. */
   readonly configuration: Uint8Array;
+  /** Set before anything else is done. */
+  transport: VirtioTransport;
   /** The driver has written to the configuration. */
   configure?(offset: number, size: number, value: number): void;
   /** The driver is ready. @param features those that it takes, of {@linkcode VirtioDevice.features} */
@@ -44,13 +46,41 @@ const VENDOR = 0x4f4e_4558;
 /** What legacy devices divide rings by, if the driver does not say (4.2.4). */
 const LEGACY_PAGE = 4096;
 
-/** Halves of 64-bit numbers, and what the driver has said of a queue before it is used. */
-interface QueueRegisters {
-  size: number;
-  align: number;
-  page: number;
-  readonly low: { descriptors: number; available: number; used: number };
-  readonly high: { descriptors: number; available: number; used: number };
+/** Words of a device's state: its registers, then each queue's words. */
+const WORD = {
+  STATUS: 0,
+  INTERRUPTS: 1,
+  GENERATION: 2,
+  DEVICE_FEATURES_SELECT: 3,
+  DRIVER_FEATURES_SELECT: 4,
+  DRIVER_FEATURES: 5, // two words
+  QUEUE_SELECT: 7,
+  PAGE_SIZE: 8,
+  /** Not 0 as soon as the rest is what it is after a reset. */
+  MADE: 9,
+  QUEUES: 16,
+} as const;
+
+/** Words of a queue: what the driver has said of it, then the queue's own. */
+const QUEUE_WORD = { SIZE: 0, ALIGN: 1, PAGE: 2, READY: 3, DESCRIPTORS: 4, AVAILABLE: 6, USED: 8, OWN: 16 } as const;
+
+/** Halves of the addresses of a queue's rings. */
+const RING_REGISTERS: Readonly<Record<number, number>> = {
+  [MMIO.QUEUE_DESC_LOW]: QUEUE_WORD.DESCRIPTORS,
+  [MMIO.QUEUE_DESC_HIGH]: QUEUE_WORD.DESCRIPTORS + 1,
+  [MMIO.QUEUE_DRIVER_LOW]: QUEUE_WORD.AVAILABLE,
+  [MMIO.QUEUE_DRIVER_HIGH]: QUEUE_WORD.AVAILABLE + 1,
+  [MMIO.QUEUE_DEVICE_LOW]: QUEUE_WORD.USED,
+  [MMIO.QUEUE_DEVICE_HIGH]: QUEUE_WORD.USED + 1,
+};
+
+/** Words of state that a device needs: in memory that outlives its model, so that another can go on with it. */
+export function stateWords({ queues, queueSize }: Pick<VirtioDevice, "queues" | "queueSize">): number {
+  return WORD.QUEUES + queues * queueWords(queueSize);
+}
+
+function queueWords(queueSize: number): number {
+  return QUEUE_WORD.OWN + Virtqueue.stateWords(queueSize);
 }
 
 /** The device's interrupt. */
@@ -64,25 +94,37 @@ export interface InterruptPin {
 /** Registers as a range of memory. */
 export class VirtioMmio implements RangeHandler, VirtioTransport {
   readonly queues: readonly Virtqueue[];
-  readonly #registers: QueueRegisters[];
-  #deviceFeaturesSelect = 0;
-  #driverFeaturesSelect = 0;
-  readonly #driverFeatures = [0, 0];
-  #queueSelect = 0;
-  #pageSize = LEGACY_PAGE;
-  #status = 0;
-  #interrupts = 0;
-  #generation = 0;
+  /** What of the state is each queue's. */
+  readonly #queues: readonly Uint32Array[];
 
-  /** @param legacy as before virtio 1.0 */
+  /**
+   * @param state {@linkcode stateWords} of them: zeroes, or what a model before this one has left
+   * @param legacy as before virtio 1.0
+   */
   constructor(
     private readonly device: VirtioDevice,
     memory: GuestMemoryAccess,
     private readonly pin: InterruptPin,
+    private readonly state: Uint32Array,
     private readonly legacy = false,
   ) {
-    this.queues = Array.from({ length: device.queues }, () => new Virtqueue(memory));
-    this.#registers = this.queues.map(newRegisters);
+    const words = queueWords(device.queueSize);
+    this.#queues = Array.from({ length: device.queues }, (_, index) => {
+      const at = WORD.QUEUES + index * words;
+      return state.subarray(at, at + words);
+    });
+    this.queues = this.#queues.map((queue) => new Virtqueue(memory, queue.subarray(QUEUE_WORD.OWN)));
+    if (state[WORD.MADE] === 0) this.#clear();
+  }
+
+  /** Goes on where the model before this one was, if there was one: whatever it had not given back is taken once more. */
+  resume(): void {
+    this.#queues.forEach((queue, index) => {
+      if (queue[QUEUE_WORD.READY] !== 0) this.#begin(index, true);
+    });
+    if (!this.isLive) return;
+    this.#start();
+    this.#interrupt(INTERRUPT.USED_BUFFER); // whether its last ones have been heard, nobody knows
   }
 
   read(offset: number, size: number): number {
@@ -98,19 +140,19 @@ export class VirtioMmio implements RangeHandler, VirtioTransport {
       case MMIO.VENDOR_ID:
         return VENDOR;
       case MMIO.DEVICE_FEATURES:
-        return this.#deviceFeatures(this.#deviceFeaturesSelect);
+        return this.#deviceFeatures(this.state[WORD.DEVICE_FEATURES_SELECT]);
       case MMIO.QUEUE_NUM_MAX:
         return this.#selected === undefined ? 0 : this.device.queueSize;
       case MMIO.QUEUE_PFN:
-        return this.legacy ? this.#selected?.page ?? 0 : 0;
+        return this.legacy ? this.#selected?.[QUEUE_WORD.PAGE] ?? 0 : 0;
       case MMIO.QUEUE_READY:
-        return !this.legacy && this.queues[this.#queueSelect]?.isReady ? 1 : 0;
+        return this.legacy ? 0 : this.#selected?.[QUEUE_WORD.READY] ?? 0;
       case MMIO.INTERRUPT_STATUS:
-        return this.#interrupts;
+        return this.state[WORD.INTERRUPTS];
       case MMIO.STATUS:
         return this.#status;
       case MMIO.CONFIG_GENERATION:
-        return this.legacy ? 0 : this.#generation;
+        return this.legacy ? 0 : this.state[WORD.GENERATION];
       default: // shared memory regions: there are none (4.2.2.1)
         return !this.legacy && offset >= MMIO.SHM_LEN_LOW && offset <= MMIO.SHM_BASE_HIGH ? 0xffff_ffff : 0;
     }
@@ -122,28 +164,28 @@ export class VirtioMmio implements RangeHandler, VirtioTransport {
     const queue = this.#selected;
     switch (offset) {
       case MMIO.DEVICE_FEATURES_SEL:
-        this.#deviceFeaturesSelect = value;
+        this.state[WORD.DEVICE_FEATURES_SELECT] = value;
         break;
       case MMIO.DRIVER_FEATURES_SEL:
-        this.#driverFeaturesSelect = value;
+        this.state[WORD.DRIVER_FEATURES_SELECT] = value;
         break;
       case MMIO.DRIVER_FEATURES:
-        if (this.#mayNegotiate && this.#driverFeaturesSelect < 2) {
-          this.#driverFeatures[this.#driverFeaturesSelect] = value;
+        if (this.#mayNegotiate && this.state[WORD.DRIVER_FEATURES_SELECT] < 2) {
+          this.state[WORD.DRIVER_FEATURES + this.state[WORD.DRIVER_FEATURES_SELECT]] = value;
         }
         break;
       case MMIO.QUEUE_SEL:
-        this.#queueSelect = value;
+        this.state[WORD.QUEUE_SELECT] = value;
         break;
       case MMIO.QUEUE_NUM:
-        if (queue !== undefined && !this.queues[this.#queueSelect].isReady) queue.size = value;
+        if (queue !== undefined && queue[QUEUE_WORD.READY] === 0) queue[QUEUE_WORD.SIZE] = value;
         break;
       case MMIO.QUEUE_NOTIFY:
         if (value < this.queues.length) this.notified(value);
         break;
       case MMIO.INTERRUPT_ACK:
-        this.#interrupts &= ~value;
-        if (this.#interrupts === 0) this.pin.lower();
+        this.state[WORD.INTERRUPTS] &= ~value;
+        if (!this.isInterrupting) this.pin.lower();
         break;
       case MMIO.STATUS:
         this.#setStatus(value & 0xff);
@@ -167,7 +209,7 @@ export class VirtioMmio implements RangeHandler, VirtioTransport {
 
   /** Whether there is something that the driver has not seen yet. */
   get isInterrupting(): boolean {
-    return this.#interrupts !== 0;
+    return this.state[WORD.INTERRUPTS] !== 0;
   }
 
   usedBuffer(queue: Virtqueue): void {
@@ -175,7 +217,7 @@ export class VirtioMmio implements RangeHandler, VirtioTransport {
   }
 
   changed(): void {
-    this.#generation = (this.#generation + 1) & 0xff;
+    this.state[WORD.GENERATION] = (this.state[WORD.GENERATION] + 1) & 0xff;
     if ((this.#status & STATUS.DRIVER_OK) !== 0) this.#interrupt(INTERRUPT.CONFIGURATION);
   }
 
@@ -189,8 +231,16 @@ export class VirtioMmio implements RangeHandler, VirtioTransport {
     return (this.#status & STATUS.DRIVER_OK) !== 0 && (this.#status & (STATUS.NEEDS_RESET | STATUS.FAILED)) === 0;
   }
 
-  get #selected(): QueueRegisters | undefined {
-    return this.#registers[this.#queueSelect];
+  get #status(): number {
+    return this.state[WORD.STATUS];
+  }
+
+  set #status(status: number) {
+    this.state[WORD.STATUS] = status;
+  }
+
+  get #selected(): Uint32Array | undefined {
+    return this.#queues[this.state[WORD.QUEUE_SELECT]];
   }
 
   /** Features are settled with FEATURES_OK, which legacy drivers do not know. */
@@ -206,7 +256,7 @@ export class VirtioMmio implements RangeHandler, VirtioTransport {
   }
 
   #takes(feature: number): boolean {
-    return (this.#driverFeatures[feature >> 5] & (1 << (feature & 31))) !== 0;
+    return (this.state[WORD.DRIVER_FEATURES + (feature >> 5)] & (1 << (feature & 31))) !== 0;
   }
 
   #setStatus(status: number): void {
@@ -216,89 +266,92 @@ export class VirtioMmio implements RangeHandler, VirtioTransport {
     if ((status & STATUS.FEATURES_OK) !== 0 && !this.#areFeaturesGood) next &= ~STATUS.FEATURES_OK;
     const starts = (next & STATUS.DRIVER_OK) !== 0 && (this.#status & STATUS.DRIVER_OK) === 0;
     this.#status = next;
-    if (starts && this.isLive) this.device.start(new Set(this.device.features.filter((bit) => this.#takes(bit))));
+    if (starts && this.isLive) this.#start();
+  }
+
+  #start(): void {
+    this.device.start(new Set(this.device.features.filter((bit) => this.#takes(bit))));
   }
 
   /** The driver has to take no more than there is, and version 1 (6.1.1). */
   get #areFeaturesGood(): boolean {
-    const isOffered = [0, 1].every((word) => (this.#driverFeatures[word] & ~this.#deviceFeatures(word)) === 0);
+    const isOffered = [0, 1].every((word) =>
+      (this.state[WORD.DRIVER_FEATURES + word] & ~this.#deviceFeatures(word)) === 0
+    );
     return isOffered && (this.legacy || this.#takes(FEATURE.VERSION_1));
   }
 
   #reset(): void {
     this.device.reset();
     for (const queue of this.queues) queue.end();
-    this.#registers.forEach((_, index) => this.#registers[index] = newRegisters());
-    this.#driverFeatures.fill(0);
-    this.#deviceFeaturesSelect =
-      this.#driverFeaturesSelect =
-      this.#queueSelect =
-      this.#status =
-      this.#interrupts =
-        0;
-    this.#pageSize = LEGACY_PAGE;
+    this.#clear();
     this.pin.lower();
   }
 
-  #writeModern(queue: QueueRegisters, offset: number, value: number): void {
-    if (offset === MMIO.QUEUE_READY) return this.#setReady(queue, value === 1);
-    if (this.queues[this.#queueSelect].isReady) return;
-    switch (offset) {
-      case MMIO.QUEUE_DESC_LOW:
-        queue.low.descriptors = value;
-        break;
-      case MMIO.QUEUE_DESC_HIGH:
-        queue.high.descriptors = value;
-        break;
-      case MMIO.QUEUE_DRIVER_LOW:
-        queue.low.available = value;
-        break;
-      case MMIO.QUEUE_DRIVER_HIGH:
-        queue.high.available = value;
-        break;
-      case MMIO.QUEUE_DEVICE_LOW:
-        queue.low.used = value;
-        break;
-      case MMIO.QUEUE_DEVICE_HIGH:
-        queue.high.used = value;
-    }
+  #clear(): void {
+    this.state.fill(0);
+    this.state[WORD.PAGE_SIZE] = LEGACY_PAGE;
+    for (const queue of this.#queues) queue[QUEUE_WORD.ALIGN] = LEGACY_PAGE;
+    this.state[WORD.MADE] = 1;
   }
 
-  #setReady({ size, low, high }: QueueRegisters, ready: boolean): void {
-    const queue = this.queues[this.#queueSelect], whole = (name: keyof typeof low) => high[name] * 2 ** 32 + low[name];
-    if (!ready) return queue.end();
-    if (queue.isReady) return;
-    const layout = { descriptors: whole("descriptors"), available: whole("available"), used: whole("used") };
-    this.#begin(queue, { size, ...layout });
+  #writeModern(queue: Uint32Array, offset: number, value: number): void {
+    if (offset === MMIO.QUEUE_READY) return this.#setReady(queue, value);
+    const word = RING_REGISTERS[offset];
+    if (word !== undefined && queue[QUEUE_WORD.READY] === 0) queue[word] = value;
   }
 
   /** Legacy: one page number says where all rings are, one behind the other (2.7.2). */
-  #writeLegacy(queue: QueueRegisters, offset: number, value: number): void {
-    if (offset === MMIO.GUEST_PAGE_SIZE) this.#pageSize = value;
-    else if (offset === MMIO.QUEUE_ALIGN) queue.align = value;
+  #writeLegacy(queue: Uint32Array, offset: number, value: number): void {
+    if (offset === MMIO.GUEST_PAGE_SIZE) this.state[WORD.PAGE_SIZE] = value;
+    else if (offset === MMIO.QUEUE_ALIGN) queue[QUEUE_WORD.ALIGN] = value;
     else if (offset === MMIO.QUEUE_PFN) {
-      const virtqueue = this.queues[this.#queueSelect], { size, align } = queue, descriptors = value * this.#pageSize;
-      queue.page = value;
-      virtqueue.end();
-      if (value === 0) return;
-      const available = descriptors + size * DESCRIPTOR.bytes;
-      const end = available + AVAILABLE.ring + size * AVAILABLE.entry + 2;
-      this.#begin(virtqueue, { size, descriptors, available, used: Math.ceil(end / align) * align });
+      this.#setReady(queue, 0);
+      queue[QUEUE_WORD.PAGE] = value;
+      if (value !== 0) this.#setReady(queue, 1);
     }
   }
 
-  #begin(queue: Virtqueue, layout: QueueLayout): void {
-    const { size } = layout, { queueSize } = this.device;
-    const isSize = size > 0 && size <= Math.min(queueSize, MAX_QUEUE_SIZE) && (size & (size - 1)) === 0;
+  #setReady(queue: Uint32Array, value: number): void {
+    const index = this.state[WORD.QUEUE_SELECT], isReady = queue[QUEUE_WORD.READY] !== 0;
+    if (value !== 1) {
+      queue[QUEUE_WORD.READY] = 0;
+      this.queues[index].end();
+    } else if (!isReady) {
+      queue[QUEUE_WORD.READY] = 1;
+      this.#begin(index, false);
+    }
+  }
+
+  /** @param again a model before this one had it */
+  #begin(index: number, again: boolean): void {
+    const layout = this.legacy ? this.#legacyLayout(index) : this.#layout(index), { size } = layout;
+    const isSize = size > 0 && size <= Math.min(this.device.queueSize, MAX_QUEUE_SIZE) && (size & (size - 1)) === 0;
     const features = {
       indirect: this.#takes(FEATURE.RING_INDIRECT_DESC),
       eventIndex: this.#takes(FEATURE.RING_EVENT_IDX),
     };
-    if (!isSize || !queue.begin(layout, features)) this.fail();
+    if (isSize && this.queues[index].begin(layout, features, again)) return;
+    this.#queues[index][QUEUE_WORD.READY] = 0;
+    this.fail();
+  }
+
+  #layout(index: number): QueueLayout {
+    const queue = this.#queues[index], whole = (word: number) => queue[word + 1] * 2 ** 32 + queue[word];
+    const { SIZE, DESCRIPTORS, AVAILABLE, USED } = QUEUE_WORD;
+    return { size: queue[SIZE], descriptors: whole(DESCRIPTORS), available: whole(AVAILABLE), used: whole(USED) };
+  }
+
+  #legacyLayout(index: number): QueueLayout {
+    const queue = this.#queues[index], size = queue[QUEUE_WORD.SIZE], align = queue[QUEUE_WORD.ALIGN];
+    const descriptors = queue[QUEUE_WORD.PAGE] * this.state[WORD.PAGE_SIZE];
+    const available = descriptors + size * DESCRIPTOR.bytes;
+    const end = available + AVAILABLE.ring + size * AVAILABLE.entry + 2;
+    return { size, descriptors, available, used: Math.ceil(end / align) * align };
   }
 
   #interrupt(bit: number): void {
-    this.#interrupts |= bit;
+    this.state[WORD.INTERRUPTS] |= bit;
     this.pin.raise();
   }
 
@@ -308,9 +361,4 @@ export class VirtioMmio implements RangeHandler, VirtioTransport {
     for (let byte = 0; byte < size; byte++) value += (configuration[offset + byte] ?? 0) * 2 ** (8 * byte);
     return value;
   }
-}
-
-function newRegisters(): QueueRegisters {
-  const halves = () => ({ descriptors: 0, available: 0, used: 0 });
-  return { size: 0, align: LEGACY_PAGE, page: 0, low: halves(), high: halves() };
 }

@@ -49,6 +49,9 @@ export interface QueueFeatures {
   readonly eventIndex: boolean;
 }
 
+/** Words of a queue's state: the next entry of the driver's ring, and of the device's, both modulo 2^16; a bit for each head that was taken and not given back. */
+const NEXT_AVAILABLE = 0, NEXT_USED = 1, IN_FLIGHT = 2;
+
 const EMPTY: QueueLayout = { size: 0, descriptors: 0, available: 0, used: 0 };
 
 /** A queue. It begins with {@linkcode begin}. */
@@ -56,27 +59,40 @@ export class Virtqueue {
   #layout = EMPTY;
   #features: QueueFeatures = { indirect: false, eventIndex: false };
   #isBroken = false;
-  /** The next entry of the driver's ring, and of the device's; both count on through 65535. */
-  #nextAvailable = 0;
-  #nextUsed = 0;
+  /** Heads below it, of those that a model before this one had not given back, have been taken once more. */
+  #again = Infinity;
   /** Where the device's ring stood when the driver was last asked whether it wants an interrupt. */
   #signalled = 0;
   #wantsNotifications = true;
   readonly #found = new LocatedMemory();
 
-  constructor(private readonly memory: GuestMemoryAccess) {}
+  /** Words of the state of a queue of at most so many entries. */
+  static stateWords(size: number): number {
+    return IN_FLIGHT + Math.ceil(size / 32);
+  }
 
-  /** From now on the driver's requests are taken. @returns false the rings are not where memory is: the queue is broken */
-  begin(layout: QueueLayout, features: QueueFeatures): boolean {
+  /** @param state {@linkcode stateWords} of them, which outlive this object if another is to go on */
+  constructor(private readonly memory: GuestMemoryAccess, private readonly state: Uint32Array) {}
+
+  /**
+   * From now on the driver's requests are taken.
+   * @param again it goes on where the state says; what was not given back is taken first
+   * @returns false the rings are not where memory is: the queue is broken
+   */
+  begin(layout: QueueLayout, features: QueueFeatures, again = false): boolean {
     this.#layout = layout;
     this.#features = features;
-    this.#nextAvailable = this.#nextUsed = this.#signalled = 0;
-    this.#wantsNotifications = true;
+    if (!again) this.state.fill(0);
+    this.#wantsNotifications = !again;
+    this.#again = Infinity;
     const { size, descriptors, available, used } = layout;
     const driverBytes = AVAILABLE.ring + size * AVAILABLE.entry + 2, deviceBytes = USED.ring + size * USED.entry + 2;
     const isThere = this.memory.contains(descriptors, size * DESCRIPTOR.bytes) &&
       this.memory.contains(available, driverBytes) && this.memory.contains(used, deviceBytes);
-    return !(this.#isBroken = !isThere);
+    this.#isBroken = !isThere;
+    if (again && isThere) this.#recover();
+    this.#signalled = this.#nextUsed;
+    return !this.#isBroken;
   }
 
   /** No request is taken any more. */
@@ -97,6 +113,7 @@ export class Virtqueue {
   /** Whether the driver has put a request there. */
   get hasRequest(): boolean {
     if (!this.#canServe) return false;
+    if (this.#again !== Infinity) return true;
     const waiting = (this.#half(this.#layout.available + AVAILABLE.idx) - this.#nextAvailable) & 0xffff;
     if (waiting > this.#layout.size) this.#isBroken = true;
     return waiting > 0 && this.#canServe;
@@ -105,13 +122,15 @@ export class Virtqueue {
   /** Takes the next request. @returns false there is none, or the queue is broken */
   take(chain: Chain): boolean {
     if (!this.hasRequest) return false;
+    if (this.#again !== Infinity) return this.#takeAgain(chain);
     const { size, available } = this.#layout;
     const head = this.#half(available + AVAILABLE.ring + this.#nextAvailable % size * AVAILABLE.entry);
     if (!this.#canServe || !this.#collect(chain, head)) {
       this.#isBroken = true;
       return false;
     }
-    this.#nextAvailable = (this.#nextAvailable + 1) & 0xffff;
+    this.#setInFlight(head, true);
+    this.#nextAvailable = this.#nextAvailable + 1;
     if (this.#features.eventIndex && this.#wantsNotifications) this.#askForNotification();
     return !this.#isBroken;
   }
@@ -122,8 +141,9 @@ export class Virtqueue {
     const { size, used } = this.#layout, at = used + USED.ring + this.#nextUsed % size * USED.entry;
     this.#setWord(at, head);
     this.#setWord(at + 4, written);
-    this.#nextUsed = (this.#nextUsed + 1) & 0xffff;
-    this.#setHalf(used + USED.idx, this.#nextUsed); // a locked store: what comes before is seen before
+    this.#setHalf(used + USED.idx, (this.#nextUsed + 1) & 0xffff); // a locked store: what comes before is seen before
+    this.#setInFlight(head, false); // before the next line, which says that nothing is left to be done for it
+    this.#nextUsed = this.#nextUsed + 1;
   }
 
   /** Whether the driver wants to hear of what was given since it was last asked. */
@@ -144,6 +164,59 @@ export class Virtqueue {
     this.#wantsNotifications = on;
     if (!this.#features.eventIndex) this.#setHalf(this.#layout.used + USED.flags, on ? 0 : USED_NO_NOTIFY);
     else if (on) this.#askForNotification();
+  }
+
+  get #nextAvailable(): number {
+    return this.state[NEXT_AVAILABLE];
+  }
+
+  set #nextAvailable(next: number) {
+    Atomics.store(this.state, NEXT_AVAILABLE, next & 0xffff);
+  }
+
+  get #nextUsed(): number {
+    return this.state[NEXT_USED];
+  }
+
+  set #nextUsed(next: number) {
+    Atomics.store(this.state, NEXT_USED, next & 0xffff);
+  }
+
+  #isInFlight(head: number): boolean {
+    return (this.state[IN_FLIGHT + (head >>> 5)] & (1 << (head & 31))) !== 0;
+  }
+
+  #setInFlight(head: number, is: boolean): void {
+    const word = IN_FLIGHT + (head >>> 5), bit = 1 << (head & 31);
+    if (is) Atomics.or(this.state, word, bit);
+    else Atomics.and(this.state, word, ~bit);
+  }
+
+  /** The model before this one may have died between any two steps of {@linkcode take} and {@linkcode give}. */
+  #recover(): void {
+    const { size, available, used } = this.#layout;
+    const given = (this.#half(used + USED.idx) - this.#nextUsed) & 0xffff;
+    for (let count = 0; count < Math.min(given, size); count++) {
+      const head = this.#word(used + USED.ring + this.#nextUsed % size * USED.entry);
+      if (head < size) this.#setInFlight(head, false);
+      this.#nextUsed = this.#nextUsed + 1;
+    }
+    const waiting = this.#half(available + AVAILABLE.idx) !== this.#nextAvailable;
+    const head = this.#half(available + AVAILABLE.ring + this.#nextAvailable % size * AVAILABLE.entry);
+    if (waiting && head < size && this.#isInFlight(head)) this.#nextAvailable = this.#nextAvailable + 1;
+    this.#again = this.#inFlightFrom(0);
+  }
+
+  /** The first head in flight that is not below `head`; Infinity: there is none. */
+  #inFlightFrom(head: number): number {
+    while (head < this.#layout.size && !this.#isInFlight(head)) head++;
+    return head < this.#layout.size ? head : Infinity;
+  }
+
+  #takeAgain(chain: Chain): boolean {
+    const head = this.#again;
+    this.#again = this.#inFlightFrom(head + 1);
+    return !(this.#isBroken ||= !this.#collect(chain, head));
   }
 
   get #canServe(): boolean {

@@ -156,6 +156,7 @@ testWith([], "every image in guests/ is in this catalogue or has a test of its o
     "unpopulated",
     "ballooned",
     "virtio-blk",
+    "virtio-held",
     "virtio-rng",
   ];
   const elsewhere = ["echo", "modules", "smp", "retry", "revoke", "touch", "upcall", "window", ...ioreq, ...xen];

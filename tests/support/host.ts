@@ -44,3 +44,12 @@ export async function asNobody(): Promise<AsyncDisposable & { readonly options: 
     [Symbol.asyncDispose]: () => Deno.remove(directory, { recursive: true }),
   };
 }
+
+/** The processes that this one has started. */
+export function childProcesses(): { readonly pid: number; readonly command: string }[] {
+  const tasks = Array.from(Deno.readDirSync("/proc/self/task"), ({ name }) => name);
+  const pids = tasks.flatMap((task) => Deno.readTextFileSync(`/proc/self/task/${task}/children`).split(" "));
+  return pids.filter((pid) => pid !== "").map((pid) => {
+    return { pid: Number(pid), command: Deno.readTextFileSync(`/proc/${pid}/cmdline`).replaceAll("\0", " ") };
+  });
+}

@@ -2,7 +2,7 @@
 
 import { assertEquals } from "@std/assert";
 import { FEATURE, INTERRUPT, MMIO, STATUS } from "../../src/virtio/abi.ts";
-import { type VirtioDevice, VirtioMmio } from "../../src/virtio/mmio.ts";
+import { stateWords, type VirtioDevice, VirtioMmio, type VirtioTransport } from "../../src/virtio/mmio.ts";
 import { layoutOf, PAGE, PAGES, TestMemory } from "./test_ring.ts";
 
 const { ACKNOWLEDGE, DRIVER, DRIVER_OK, FEATURES_OK, NEEDS_RESET } = STATUS;
@@ -16,6 +16,7 @@ class TestDevice implements VirtioDevice {
   readonly queueSize = 8;
   readonly configuration = Uint8Array.of(1, 2, 3, 4, 5);
   readonly log: string[] = [];
+  transport!: VirtioTransport;
 
   configure(offset: number, size: number, value: number): void {
     this.log.push(`${size} bytes at ${offset}: ${value}`);
@@ -35,14 +36,27 @@ class TestDevice implements VirtioDevice {
 }
 
 class Driver {
-  readonly device = new TestDevice();
+  device = new TestDevice();
   readonly memory = new TestMemory();
   readonly levels: boolean[] = [];
-  readonly mmio: VirtioMmio;
+  readonly state = new Uint32Array(stateWords(this.device));
+  mmio: VirtioMmio;
 
-  constructor(legacy = false) {
+  constructor(private readonly legacy = false) {
+    this.mmio = this.attach();
+  }
+
+  /** Another generation of the device's model. */
+  succeed(): void {
+    this.device = new TestDevice();
+    this.mmio = this.attach();
+  }
+
+  private attach(): VirtioMmio {
     const pin = { raise: () => void this.levels.push(true), lower: () => void this.levels.push(false) };
-    this.mmio = new VirtioMmio(this.device, this.memory, pin, legacy);
+    const mmio = new VirtioMmio(this.device, this.memory, pin, this.state, this.legacy);
+    mmio.resume();
+    return mmio;
   }
 
   get(register: keyof typeof MMIO): number {
@@ -186,4 +200,30 @@ Deno.test("a legacy device has version 1, no feature of that name, and its rings
   driver.set("QUEUE_ALIGN", 0);
   driver.set("QUEUE_PFN", 1);
   assertEquals(driver.get("STATUS") & NEEDS_RESET, NEEDS_RESET);
+});
+
+Deno.test("another model goes on where the one before it was: registers, queues, and one interrupt too many", () => {
+  for (const legacy of [false, true]) {
+    const driver = new Driver(legacy);
+    driver.succeed();
+    assertEquals([driver.device.log, driver.get("STATUS")], [[], 0], "there was none before");
+    driver.set("QUEUE_SEL", 1);
+    driver.set("QUEUE_NUM", 4);
+    driver.succeed();
+    driver.set("STATUS", ACKNOWLEDGE | DRIVER);
+    if (legacy) driver.set("QUEUE_PFN", 1);
+    else driver.start();
+    driver.set("STATUS", driver.get("STATUS") | DRIVER_OK);
+    const registers = () => names.map((name) => driver.get(name));
+    const names = ["STATUS", "QUEUE_READY", "QUEUE_PFN", "CONFIG_GENERATION"] as const, before = registers();
+    driver.levels.length = 0;
+    driver.succeed();
+    assertEquals(registers(), before);
+    assertEquals(driver.device.log, [`start with ${legacy ? "" : "40"}`]);
+    assertEquals([driver.levels, driver.get("INTERRUPT_STATUS")], [[true], INTERRUPT.USED_BUFFER]);
+    assertEquals(driver.mmio.queues.map(({ isReady }) => isReady), [!legacy, legacy]);
+    driver.set("STATUS", 0);
+    driver.succeed();
+    assertEquals([driver.device.log, driver.get("STATUS")], [[], 0], "it was reset");
+  }
 });

@@ -11,8 +11,12 @@ const SIZE = 8, MOST = 6, { NEXT, WRITE, INDIRECT } = DESCRIPTOR_FLAG, TABLE = P
 const PLAIN: QueueFeatures = { indirect: false, eventIndex: false },
   ALL: QueueFeatures = { indirect: true, eventIndex: true };
 
+function newState(): Uint32Array {
+  return new Uint32Array(Virtqueue.stateWords(SIZE));
+}
+
 function begun(features: QueueFeatures = PLAIN): { driver: TestDriver; queue: Virtqueue; chain: Chain } {
-  const driver = new TestDriver(SIZE), queue = new Virtqueue(driver.memory);
+  const driver = new TestDriver(SIZE), queue = new Virtqueue(driver.memory, newState());
   assertEquals(queue.begin(driver.layout, features), true);
   return { driver, queue, chain: new Chain(MOST) };
 }
@@ -170,15 +174,63 @@ Deno.test("the device says whether it wants to hear: by the flag, or by the inde
   assertEquals([other.availableEvent, chain.head], [3, 0]);
 });
 
+/** Calls `before` at each atomic access that `run` makes. */
+function atEachAtomic(run: () => void, before: () => void): void {
+  const real = { store: Atomics.store, or: Atomics.or, and: Atomics.and };
+  const watched = Object.entries(real).map(([name, access]) => [name, (...given: Parameters<typeof Atomics.store>) => {
+    before();
+    return (access as typeof Atomics.store)(...given);
+  }]);
+  Object.assign(Atomics, Object.fromEntries(watched));
+  try {
+    run();
+  } finally {
+    Object.assign(Atomics, real);
+  }
+}
+
+Deno.test("wherever a device's model dies, the next one gives back each request that it had not, once", () => {
+  for (const features of [PLAIN, ALL]) {
+    const driver = new TestDriver(SIZE), state = newState(), queue = new Virtqueue(driver.memory, state);
+    const chain = new Chain(MOST), heads = [5, 2, 7, 0, 1, 6, 4, 3];
+    for (const head of heads) driver.descriptor(PAGES[0], head, { addr: 0x2000, len: 1, flags: WRITE });
+    queue.begin(driver.layout, features);
+    heads.forEach((head) => driver.offer(head));
+    const moments: { memory: Uint8Array; state: Uint32Array }[] = [];
+    const note = () => void moments.push({ memory: driver.memory.bytes.slice(), state: state.slice() });
+    atEachAtomic(() => {
+      for (const group of [3, 1, 4]) {
+        const taken = Array.from({ length: group }, () => (queue.take(chain), chain.head));
+        for (const head of taken.reverse()) queue.give(head, 1);
+      }
+    }, note);
+    note();
+    assert(moments.length > 3 * heads.length, `${moments.length} moments`);
+    for (const [number, moment] of moments.entries()) {
+      driver.memory.bytes.set(moment.memory);
+      const next = new Virtqueue(driver.memory, moment.state);
+      assertEquals(next.begin(driver.layout, features, true), true);
+      const taken: number[] = [];
+      while (next.hasRequest && next.take(chain)) taken.push(chain.head);
+      for (const head of taken) next.give(head, 1);
+      const given = driver.used.map(([head]) => head);
+      assertEquals(given.toSorted(), heads.toSorted(), `moment ${number}: ${given}`);
+      assertEquals([next.isBroken, moment.state.subarray(2).every((word) => word === 0)], [false, true]);
+    }
+  }
+});
+
 Deno.test("whatever is in memory, a queue ends, stays inside, and never throws", () => {
   const word = fc.oneof(fc.nat(0xffff), fc.constantFrom(0, 1, 2, 3, 4, 5, 7, 8, 0x1000, 0x2000, 0x8000));
   const property = fc.property(
     fc.array(fc.tuple(fc.nat(PAGE / 2 - 1), word), { maxLength: 120 }),
     fc.boolean(),
     fc.boolean(),
-    (words, indirect, eventIndex) => {
+    fc.boolean(),
+    (words, indirect, eventIndex, again) => {
       const { driver, queue, chain } = begun({ indirect, eventIndex });
       for (const [at, value] of words) driver.memory.view.setUint16(at * 2, value, true);
+      if (again) queue.begin(driver.layout, { indirect, eventIndex }, true);
       for (let requests = 0; queue.take(chain); requests++) {
         assert(requests <= SIZE && chain.count <= MOST && chain.readable <= chain.count);
         assert(chain.readableBytes + chain.writableBytes < 2 ** 32);
