@@ -71,6 +71,16 @@ export function isaInterrupt(irq: number): Uint8Array {
   return Uint8Array.of(0x22, ...littleEndian(1 << irq, 2));
 }
 
+/** Memory32Fixed(ReadWrite, address, sizeBytes) (6.4.3.4). */
+export function fixedMemory(address: number, sizeBytes: number): Uint8Array {
+  return Uint8Array.of(0x86, 9, 0, 1, ...littleEndian(address, 4), ...littleEndian(sizeBytes, 4));
+}
+
+/** Interrupt(ResourceConsumer, Edge, ActiveHigh, Exclusive) {gsi} (6.4.3.6). */
+export function edgeInterrupt(gsi: number): Uint8Array {
+  return Uint8Array.of(0x89, 6, 0, 0b0011, 1, ...littleEndian(gsi, 4));
+}
+
 /** The bytes one after another. */
 export function concat(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
   const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));

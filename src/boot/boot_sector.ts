@@ -16,6 +16,7 @@ const SIGNATURE = [0x55, 0xaa] as const;
 
 export const bootSector: Loader = {
   format: FORMAT,
+  readsAcpi: true,
 
   /**
    * Asked after bzImage, which has the same signature, and before Multiboot: a disk with GRUB on it has a Multiboot

@@ -44,6 +44,7 @@ export const bzImage: Loader = {
 
   // As an HVM guest Linux wants a platform device of Xen's tool stack, and VMCALL, which not every KVM tells us of.
   findsKvm: true,
+  readsAcpi: true,
   deviceTree: "own",
 
   recognises(image: Uint8Array): boolean {

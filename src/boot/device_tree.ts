@@ -1,8 +1,9 @@
 /** Flattened device trees (Devicetree Specification 0.4, chapter 5), and the one that describes a machine of ours. */
 
-import { GRANT_FRAMES } from "../devices/platform_map.ts";
+import { GRANT_FRAMES, IO_APIC, LOCAL_APIC } from "../devices/platform_map.ts";
 import { XEN_VERSION } from "../hypercall/abi/ours.ts";
-import { type BootRequest, MEMORY_TYPE, type MemoryRange } from "./plan.ts";
+import { type BootRequest, MEMORY_TYPE, type MemoryRange, type VirtioRegisters } from "./plan.ts";
+import { interruptCells } from "./virtio_devices.ts";
 
 /** A property's value: text, several texts, cells of 32 bits, or nothing. */
 export type Property = string | readonly string[] | readonly number[];
@@ -54,12 +55,16 @@ export function flatten(root: TreeNode): Uint8Array<ArrayBuffer> {
   return tree;
 }
 
+/** By what devices name the I/O APIC. */
+const IO_APIC_PHANDLE = 1;
+
 /**
- * What a machine's tree says: its processors, its RAM, and if the guest is to find Xen, in /hypervisor, in Xen's words,
- * where it may put its grant table (reg 0) and its extended regions (docs/extended-regions.md; Xen:
- * docs/misc/arm/device-tree/guest.txt).
+ * What a machine's tree says: its processors, its RAM, its interrupt controllers, its virtio devices if the guest is told
+ * of them so; and if it is to find Xen, in /hypervisor, in Xen's words, where it may put its grant table (reg 0) and its
+ * extended regions (docs/extended-regions.md; Xen: docs/misc/arm/device-tree/guest.txt).
  */
-export function machineTree({ vcpus, commandLine, regions, xen }: BootRequest, map: readonly MemoryRange[]): TreeNode {
+export function machineTree(request: BootRequest, map: readonly MemoryRange[]): TreeNode {
+  const { vcpus, commandLine, regions, xen, announcement, virtio } = request;
   const ram = map.filter(({ type }) => type === MEMORY_TYPE.RAM);
   const version = `${XEN_VERSION >>> 16}.${XEN_VERSION & 0xffff}`;
   const cpus = Array.from({ length: vcpus }, (_, id): [string, TreeNode] => [
@@ -72,6 +77,8 @@ export function machineTree({ vcpus, commandLine, regions, xen }: BootRequest, m
       chosen: { properties: { bootargs: commandLine } },
       cpus: { properties: { "#address-cells": [1], "#size-cells": [0] }, children: Object.fromEntries(cpus) },
       [`memory@${ram[0].address.toString(16)}`]: { properties: { device_type: "memory", reg: ram.flatMap(cells) } },
+      ...interruptControllers(),
+      ...(announcement === "device tree" && Object.fromEntries(virtio.map(virtioNode))),
       ...(xen === "on" && {
         hypervisor: {
           properties: {
@@ -82,6 +89,39 @@ export function machineTree({ vcpus, commandLine, regions, xen }: BootRequest, m
       }),
     },
   };
+}
+
+/** Under the names by which Linux knows a PC's (Linux: Documentation/devicetree/bindings, intel,ce4100-*.yaml). */
+function interruptControllers(): Record<string, TreeNode> {
+  return {
+    [`interrupt-controller@${IO_APIC.address.toString(16)}`]: {
+      properties: {
+        compatible: "intel,ce4100-ioapic",
+        reg: cells(IO_APIC),
+        "interrupt-controller": [],
+        "#interrupt-cells": [2],
+        "#address-cells": [0],
+        phandle: [IO_APIC_PHANDLE],
+      },
+    },
+    [`lapic@${LOCAL_APIC.address.toString(16)}`]: {
+      // Without it, Linux takes the PC for one with an IMCR (MP 1.4, 3.6.2.1).
+      properties: { compatible: "intel,ce4100-lapic", reg: cells(LOCAL_APIC), "intel,virtual-wire-mode": [] },
+    },
+  };
+}
+
+/** Linux: Documentation/devicetree/bindings/virtio/mmio.yaml. */
+function virtioNode(registers: VirtioRegisters): [name: string, node: TreeNode] {
+  return [`virtio_mmio@${registers.address.toString(16)}`, {
+    properties: {
+      compatible: "virtio,mmio",
+      reg: cells(registers),
+      interrupts: interruptCells(registers.gsi),
+      "interrupt-parent": [IO_APIC_PHANDLE],
+      "dma-coherent": [],
+    },
+  }];
 }
 
 /** Two cells of an address, two of a size. */

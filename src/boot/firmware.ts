@@ -5,7 +5,8 @@ import { acpi } from "./acpi.ts";
 import { Structure } from "./bytes.ts";
 import { EBDA, FIRMWARE_AREA } from "./memory_map.ts";
 import { mpConfigurationTable, mpFloatingPointer } from "./mp_table.ts";
-import type { Segment } from "./plan.ts";
+import type { Segment, VirtioRegisters } from "./plan.ts";
+import { acpiDevice } from "./virtio_devices.ts";
 
 /** The tables as segments, and the address of the ACPI root pointer. */
 export interface Firmware {
@@ -24,7 +25,7 @@ const ALIGN = 16;
  *
  * @param acpiBase where ACPI tables go that do not fit into the firmware area: {@linkcode acpiSizeBytes} bytes
  */
-export function firmware(vcpus: number, acpiBase: number): Firmware {
+export function firmware(vcpus: number, acpiBase: number, virtio: readonly VirtioRegisters[] = []): Firmware {
   let free: number = FIRMWARE_AREA.address;
   let spill = acpiBase;
   const allocate = (sizeBytes: number): number => {
@@ -41,7 +42,7 @@ export function firmware(vcpus: number, acpiBase: number): Firmware {
   // The MP table takes its place first: as it says nothing beyond 255 processors it always fits.
   const mpTable = mpConfigurationTable(vcpus);
   const mpTableAddress = allocate(mpTable.length);
-  const tables = acpi(vcpus, (_what, sizeBytes) => allocate(sizeBytes));
+  const tables = acpi(vcpus, (_what, sizeBytes) => allocate(sizeBytes), virtio.map(acpiDevice));
   return {
     rsdp: tables[0]!.address,
     segments: [

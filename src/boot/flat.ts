@@ -34,6 +34,7 @@ const FOREIGN: readonly (readonly [what: string, start: readonly number[]])[] = 
 
 export const flat: Loader = {
   format: FORMAT,
+  readsAcpi: true,
 
   /** Any bytes that no format before it claimed; what is evidently something else is refused by `plan`. */
   recognises(image: Uint8Array): boolean {

@@ -65,7 +65,7 @@ export class Layout {
   /** @throws {ImageError} the memory is too small for the ACPI tables of so many vCPUs */
   constructor(request: BootRequest) {
     const acpiStart = acpiBase(request.memoryBytes, request.vcpus);
-    const tables = firmware(request.vcpus, acpiStart);
+    const tables = firmware(request.vcpus, acpiStart, request.virtio);
     const spilled = tables.segments.some((segment) => segment.address >= acpiStart);
     this.memoryMap = memoryMap(request.memoryBytes, spilled ? acpiStart : undefined);
     this.rsdp = tables.rsdp;

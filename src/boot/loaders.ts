@@ -11,6 +11,7 @@ import { findHeader, multiboot } from "./multiboot.ts";
 import { withRegions } from "./memory_map.ts";
 import { type BootPlan, type BootRequest, ImageError, type Loader, type MachinePlan } from "./plan.ts";
 import { pvh } from "./pvh.ts";
+import { announcementFor, withCommandLine } from "./virtio_devices.ts";
 
 /** How far a Multiboot header is looked for that lies too deep in the file to count. */
 const DEEP_SEARCH_BYTES = 8 << 20;
@@ -52,7 +53,9 @@ export function loaderOf(image: Uint8Array): Loader {
 export function planBoot(asked: BootRequest): MachinePlan {
   const loader = loaderOf(asked.image);
   const findsXen = asked.xen === "auto" ? loader.findsKvm !== true : asked.xen === "on";
-  const request = withDeviceTree(loader, findsXen ? { ...asked, xen: "on" } : { ...asked, xen: "off", regions: [] });
+  const announcement = asked.announcement ?? announcementFor(loader.readsAcpi === true, asked);
+  const told = withCommandLine({ ...asked, announcement });
+  const request = withDeviceTree(loader, findsXen ? { ...told, xen: "on" } : { ...told, xen: "off", regions: [] });
   const plan = loader.plan(request);
   const segments = checkSegments(plan.segments, plan.memoryMap);
   const first = segments[0];

@@ -67,6 +67,16 @@ export interface Module {
   readonly commandLine: string;
 }
 
+/** A virtio device as a guest is told of it: registers over MMIO below 4 GiB, and an interrupt by edge, active high. */
+export interface VirtioRegisters {
+  readonly address: number;
+  readonly sizeBytes: number;
+  readonly gsi: number;
+}
+
+/** By what a guest learns of its virtio devices. */
+export type Announcement = "ACPI" | "device tree" | "command line";
+
 /** What is asked of a loader. */
 export interface BootRequest {
   readonly image: Uint8Array;
@@ -81,6 +91,10 @@ export interface BootRequest {
   readonly regions: readonly ExtendedRegion[];
   /** Whether the guest gets a device tree. */
   readonly deviceTree: boolean;
+  /** Its virtio devices. */
+  readonly virtio: readonly VirtioRegisters[];
+  /** How it is told of them; undefined: as its kernel finds them (docs/virtio.md), which loaders are not asked any more. */
+  readonly announcement?: Announcement;
 }
 
 /** A loader's whole answer. */
@@ -111,6 +125,8 @@ export interface Loader {
   readonly nothingAtZero?: true;
   /** Its guests expect a PC of KVM's own, and are not to find Xen unless somebody asks for that. */
   readonly findsKvm?: true;
+  /** Its guests look for devices in ACPI tables: it is Linux's, or a PC's, whose BIOS hands no command line over. */
+  readonly readsAcpi?: true;
   /** How it hands a device tree over: as a module, or in a way of its own; undefined: it cannot. */
   readonly deviceTree?: "module" | "own";
   /** Whether the bytes are of this format at all, however damaged. Never throws. */

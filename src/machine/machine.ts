@@ -16,7 +16,7 @@ import { backedRanges, lowRamEnd } from "../boot/memory_map.ts";
 import type { BootPlan, BootRequest, Module } from "../boot/plan.ts";
 import { setEntry } from "./entry.ts";
 import { loadFile } from "./files.ts";
-import { virtioCommandLine, virtioModels } from "./virtio.ts";
+import { virtioModels, virtioRegisters } from "./virtio.ts";
 import {
   checkDisk,
   checkModelCount,
@@ -82,9 +82,8 @@ export function bootRequest(
     image: load("image", options.image).bytes,
     memoryBytes,
     vcpus,
-    commandLine: [options.cmdline ?? "", virtioCommandLine(virtioModels(options))].filter((part) => part !== "").join(
-      " ",
-    ),
+    commandLine: options.cmdline ?? "",
+    virtio: virtioRegisters(virtioModels(options)),
     ...(options.initrd !== undefined && { initrd: load("initrd", options.initrd).bytes }),
     modules: (options.modules ?? []).map((module): Module => {
       const { file, cmdline } = moduleOptions(module);

@@ -1,6 +1,7 @@
-/** The virtio devices that somebody has asked for: as device models, and as the guest is told of them. */
+/** The virtio devices that somebody has asked for: as device models, and where the guest finds them. */
 
 import { MMIO_BYTES } from "../virtio/abi.ts";
+import type { VirtioRegisters } from "../boot/plan.ts";
 import { builtIn, type BuiltInModel } from "../devices/built_in.ts";
 import { VIRTIO_GSIS, VIRTIO_WINDOW } from "../devices/platform_map.ts";
 import type { VirtioPlace } from "../devices/virtio_place.ts";
@@ -59,9 +60,7 @@ export function virtioModels({ disks = [], rngs = 0 }: VirtioOptions): VirtioMod
   });
 }
 
-/** How the command line tells of them (Linux: virtio_mmio.device=SIZE@ADDRESS:IRQ). */
-export function virtioCommandLine(models: readonly VirtioModel[]): string {
-  return models.map(({ configuration: { address, gsi } }) => {
-    return `virtio_mmio.device=${MMIO_BYTES}@0x${address.toString(16)}:${gsi}`;
-  }).join(" ");
+/** Where their registers and interrupts are. */
+export function virtioRegisters(models: readonly VirtioModel[]): VirtioRegisters[] {
+  return models.map(({ configuration: { address, gsi } }) => ({ address, sizeBytes: MMIO_BYTES, gsi }));
 }

@@ -4,7 +4,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { flatten, machineTree, type TreeNode } from "../../src/boot/device_tree.ts";
 import { planBoot } from "../../src/boot/loaders.ts";
 import { memoryMap } from "../../src/boot/memory_map.ts";
-import { ImageError, MEMORY_TYPE } from "../../src/boot/plan.ts";
+import { type BootRequest, ImageError, MEMORY_TYPE } from "../../src/boot/plan.ts";
 import { program, testWith } from "../support/capabilities.ts";
 import { bzImageFile, GuestMemory, pvhImage, requestFor, TEXT } from "./images.ts";
 
@@ -81,6 +81,35 @@ testWith(
       ]
     ) assert(properties.includes(property), `${property} is not in\n${properties.join("\n")}`);
     assertEquals(properties.filter((property) => property === 'device_type "cpu"').length, 2);
+  },
+);
+
+testWith(
+  [DTC],
+  "a guest that is told so finds virtio devices in its tree, each with an edge at an input of the I/O APIC",
+  async () => {
+    const virtio = [{ address: 0xd000_0000, sizeBytes: 512, gsi: 5 }, {
+      address: 0xd000_1000,
+      sizeBytes: 512,
+      gsi: 11,
+    }];
+    const request = { ...requestFor(TEXT), virtio };
+    const text = async (announcement: BootRequest["announcement"]) =>
+      (await source(flatten(machineTree({ ...request, announcement }, memoryMap(request.memoryBytes)))))
+        .replace(/\s+/g, " ");
+    const told = await text("device tree");
+    for (
+      const node of [
+        "interrupt-controller@fec00000 { #address-cells = <0x00>; #interrupt-cells = <0x02>; " +
+        'compatible = "intel,ce4100-ioapic"; interrupt-controller; phandle = <0x01>; reg = <0x00 0xfec00000 0x00 0x1000>; };',
+        'lapic@fee00000 { compatible = "intel,ce4100-lapic"; intel,virtual-wire-mode; reg = <0x00 0xfee00000 0x00 0x100000>; };',
+        'virtio_mmio@d0000000 { compatible = "virtio,mmio"; dma-coherent; interrupt-parent = <0x01>; ' +
+        "interrupts = <0x05 0x03>; reg = <0x00 0xd0000000 0x00 0x200>; };",
+        'virtio_mmio@d0001000 { compatible = "virtio,mmio"; dma-coherent; interrupt-parent = <0x01>; ' +
+        "interrupts = <0x0b 0x03>; reg = <0x00 0xd0001000 0x00 0x200>; };",
+      ]
+    ) assert(told.includes(node), `${node} is not in\n${told}`);
+    assert(!(await text("ACPI")).includes("virtio,mmio"));
   },
 );
 

@@ -2,7 +2,7 @@
 
 import type { BootRequest } from "../../src/boot/plan.ts";
 
-const NOTHING_MORE = { xen: "auto", regions: [], deviceTree: false } as const;
+const NOTHING_MORE = { xen: "auto", regions: [], deviceTree: false, virtio: [] } as const;
 
 /** A request for 64 MiB and one vCPU, unless `changes` says otherwise. */
 export function requestFor(image: Uint8Array, changes: Partial<BootRequest> = {}): BootRequest {
