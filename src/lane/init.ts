@@ -21,11 +21,17 @@ export const PLACES = {
   output: "/out",
 } as const;
 
+/** The last bytes of the result. Whoever has them answers with a line: until then the machine stays on. */
+export const RESULT_END = "lane: this was all\n";
+
 const port = (name: keyof typeof PORTS) => `/dev/vport0p${PORTS[name]}`;
 
 /**
  * The script /init. The ports' nodes appear one after another, each followed by the news that its other end is open;
  * before that a read would see the end of file. The last port's name is the last of this news that can be waited for.
+ *
+ * A write to a port ends before the other side has the bytes (Linux: port_fops_write), so that a machine that is switched
+ * off after it may lose as much as there is room for in a queue: megabytes.
  *
  * A job is run in the foreground, since a shell makes its background ignore SIGINT. When the signals' port ends, the
  * process that drives this machine has died, and the machine ends, too.
@@ -52,7 +58,9 @@ stdin=${port("stdin")}
 [ -c /dev/hvc0 ] && stty -F /dev/hvc0 raw -echo && stdin=/dev/hvc0
 sh ${PLACES.command} <$stdin >${port("stdout")} 2>${port("stderr")}
 status=$?
-{ echo "status $status"; cd ${PLACES.output} && find . | cpio -o -H newc; } >${port("result")}
+exec 9<>${port("result")}
+{ echo "status $status"; cd ${PLACES.output} && find . | cpio -o -H newc; echo "${RESULT_END.trim()}"; } >&9
+read -r taken <&9
 poweroff -f
 `;
 

@@ -1,7 +1,7 @@
 /** The lane's virtual machine: QEMU's command line, its ports, and how it ended. */
 
 import { LaneDied, LanePanic, LaneTimeout } from "./errors.ts";
-import { PORTS } from "./init.ts";
+import { PORTS, RESULT_END } from "./init.ts";
 import { find } from "./programs.ts";
 
 /** How the machine's time goes. Both count instructions (2 ns each), so a busy host changes nothing that a guest sees. */
@@ -75,7 +75,7 @@ export class LaneMachine implements AsyncDisposable {
     private readonly ports: Record<keyof typeof PORTS, Stream>,
     private readonly directory: string,
   ) {
-    this.#result = everything(ports.result.readable);
+    this.#result = takeResult(ports.result);
     if (configuration.timeoutMs > 0) {
       this.#timer = setTimeout(() => {
         this.#timedOut = true;
@@ -200,11 +200,29 @@ function ignoreGone(error: unknown): void {
   if (![BrokenPipe, BadResource, ConnectionReset, NotConnected].some((kind) => error instanceof kind)) throw error;
 }
 
+/** What comes from the port "result", whose end is answered. */
+async function takeResult(port: Stream): Promise<Uint8Array> {
+  const end = new TextEncoder().encode(RESULT_END);
+  const tail = new Uint8Array(end.length);
+  return await everything(port.readable, async (chunk) => {
+    const last = chunk.subarray(-tail.length);
+    tail.copyWithin(0, last.length);
+    tail.set(last, tail.length - last.length);
+    if (tail.every((byte, index) => byte === end[index])) await send(port, Uint8Array.of(0x0a));
+  });
+}
+
 /** All bytes up to the stream's end, which is also that of a machine that was killed. */
-async function everything(stream: ReadableStream<Uint8Array<ArrayBuffer>>): Promise<Uint8Array> {
+async function everything(
+  stream: ReadableStream<Uint8Array<ArrayBuffer>>,
+  came?: (chunk: Uint8Array<ArrayBuffer>) => Promise<void>,
+): Promise<Uint8Array> {
   const chunks: Uint8Array<ArrayBuffer>[] = [];
   try {
-    for await (const chunk of stream) chunks.push(chunk);
+    for await (const chunk of stream) {
+      chunks.push(chunk);
+      await came?.(chunk);
+    }
   } catch (error) {
     ignoreGone(error);
   }
