@@ -16,7 +16,8 @@ export {
   type ModuleOptions,
   UsageError,
 } from "./src/machine/options.ts";
-export type { DiskOptions, VirtioOptions } from "./src/machine/virtio.ts";
+export type { DiskOptions } from "./src/machine/disks.ts";
+export type { VirtioDeviceOptions, VirtioOptions } from "./src/machine/virtio.ts";
 export type { VcpuState } from "./src/domain/vcpu_record.ts";
 export type { ShutdownRequest } from "./src/domain/xen_state.ts";
 export type { Outcome, OutcomeKind } from "./src/domain/outcome.ts";

@@ -11,6 +11,7 @@ enum {
   VIRTIO_INDIRECT = 28,  // features, by the number of their bit
   VIRTIO_EVENT_INDEX = 29,
   VIRTIO_VERSION_1 = 32,
+  VIRTIO_ACCESS_PLATFORM = 33,
   VIRTIO_QUEUE_SIZE = 64,
   VIRTIO_NEEDS_RESET = 64,
 };

@@ -21,18 +21,27 @@ enum {
   PER_REQUEST = 4,  // descriptors
 };
 
-static struct virtio_device device;
-static struct virtio_queue queue;
-static uint64_t sectors;
+enum { QUEUES = 4 };
 
-static struct request {
-  struct {
-    uint32_t type, reserved;
-    uint64_t sector;
-  } header;
-  volatile uint8_t status;
-  uint8_t data[MOST_BYTES];
-} requests[DEPTH] __attribute__((aligned(4096)));
+static struct virtio_device device;
+static uint64_t sectors;
+static unsigned used_queue;
+
+// All that the device has to see of the guest's memory.
+static struct shared {
+  struct virtio_queue queues[QUEUES];
+  struct request {
+    struct {
+      uint32_t type, reserved;
+      uint64_t sector;
+    } header;
+    volatile uint8_t status;
+    uint8_t data[MOST_BYTES];
+  } requests[DEPTH] __attribute__((aligned(4096)));
+} own, *shared = &own;
+
+#define queue (shared->queues[used_queue])
+#define requests (shared->requests)
 
 static void expect(const char *what, uint64_t found, uint64_t expected) {
   if (found != expected) fail("virtio-blk: %s gives 0x%lx, not 0x%lx", what, found, expected);
@@ -64,7 +73,7 @@ static uint8_t act(uint32_t type, uint64_t sector, uint32_t size, uint32_t cut) 
   uint16_t before = queue.available.index;
   uint32_t written;
   ask(0, type, sector, size, cut);
-  virtio_notify(&device, &queue, 0, before);
+  virtio_notify(&device, &queue, used_queue, before);
   unsigned slot = take(&written);
   expect("the request that is done", slot, 0);
   bool reads = type == IN || type == GET_ID;
@@ -116,7 +125,7 @@ static void check_depth(void) {
       else memset(requests[slot].data, 0, 8192);
       ask(slot, round == 0 ? OUT : IN, sector, 8192, slot * 100);
     }
-    virtio_notify(&device, &queue, 0, before);
+    virtio_notify(&device, &queue, used_queue, before);
     for (unsigned i = 0; i < DEPTH; i++) {
       unsigned slot = take(&written);
       expect("one of many requests", requests[slot].status, OK);
@@ -164,7 +173,13 @@ int main(void) {
   if (!virtio_find((unsigned)number_option("disk", 0), &device)) fail("virtio-blk: the command line names no such device");
   uint64_t wanted = 1ull << BLK_RO | 1ull << BLK_FLUSH | 1ull << BLK_DISCARD | 1ull << BLK_WRITE_ZEROES;
   if (!option("no-event-index")) wanted |= 1ull << VIRTIO_EVENT_INDEX;
-  virtio_begin(&device, VIRTIO_BLOCK, wanted, &queue, 1);
+  if (option("pool")) {
+    shared = (struct shared *)number_option("pool", 0);
+    wanted |= 1ull << VIRTIO_ACCESS_PLATFORM;
+  }
+  used_queue = (unsigned)number_option("queue", 0);
+  if (used_queue >= QUEUES) fail("virtio-blk: there are %u queues at most", QUEUES);
+  virtio_begin(&device, VIRTIO_BLOCK, wanted, shared->queues, used_queue + 1);
   sectors = *(volatile uint64_t *)virtio_configuration(&device);
   expect("the disk's name", act(GET_ID, 0, 20, 0), OK);
   print("virtio-blk: %lu sectors of \"%s\"\n", sectors, (const char *)requests[0].data);

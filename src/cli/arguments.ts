@@ -7,11 +7,11 @@ import {
   type MachineOptions,
   type ModelOptions,
   type ModuleOptions,
-  parseDisk,
   parseExtendedRegions,
   parseGrant,
   UsageError,
 } from "../machine/options.ts";
+import { parseDisk } from "../machine/disks.ts";
 
 /** What `run` was asked for. */
 export interface RunArguments {
@@ -50,8 +50,9 @@ Boots each IMAGE in turn; its console is stdin and stdout. Ctrl-] leaves an inte
   --device-model PATH[,memory=WHAT]
                      a device model: a module, or a Unix socket where one connects (docs/device-model-protocol.md);
                      WHAT it sees of the guest's memory: all, none (none), FIRST-LAST[+FIRST-LAST...]; may be repeated
-  --disk FILE[,ro][,legacy]
-                     a virtio disk (docs/virtio.md); may be repeated
+  --disk FILE[,ro][,legacy][,queues=N][,memory=WHAT]
+                     a virtio disk, whose model sees all of the guest's memory, or WHAT as above (docs/virtio.md); may be
+                     repeated
   --rng              a virtio source of entropy
   --virtio-in WHERE  where the device models of virtio devices run: process, each in one of its own, or worker (process)
   --device-model-timeout SECONDS

@@ -104,9 +104,10 @@ function serverTable(servers: Statistics["servers"]): string[] {
   if (servers.length === 0) return [];
   return [
     "server  range                            requests    mean us",
-    ...servers.flatMap(({ id, requests, unhandled, ranges }) => [
+    ...servers.flatMap(({ id, requests, unhandled, outside, ranges }) => [
       `${String(id).padEnd(8)}${"all".padEnd(32)}${String(requests).padStart(9)}` +
-      (unhandled > 0 ? `   (${unhandled} not taken)` : ""),
+      (unhandled > 0 ? `   (${unhandled} not taken)` : "") +
+      (outside === undefined ? "" : `   (${outside.count} outside its memory, last ${hex(outside.last)})`),
       ...ranges.map(({ kind, first, last, requests, meanUs }) =>
         `        ${`${kind} ${hex(first)}-${hex(last)}`.padEnd(32)}${String(requests).padStart(9)}` +
         meanUs.toFixed(2).padStart(11)

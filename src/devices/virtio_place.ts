@@ -14,6 +14,8 @@ export interface VirtioPlace {
   readonly gsi: number;
   /** How the guest takes the line; default "edge", which is what it is told. */
   readonly trigger?: "edge" | "level";
+  /** The model sees only some of the guest's memory; default false. */
+  readonly isRestricted?: boolean;
   /** As before virtio 1.0; default false. */
   readonly legacy?: boolean;
 }
@@ -23,10 +25,10 @@ export interface VirtioPlace {
  * a model before this one was.
  */
 export function virtioOverMmio(host: DeviceModelHost, device: VirtioDevice, place: VirtioPlace): void {
-  const { address, legacy = false } = place;
+  const { address, legacy = false, isRestricted = false } = place;
   const { buffer, byteOffset } = host.state(stateWords(device) * 4);
   const state = new Uint32Array(buffer, byteOffset, stateWords(device)), pin = pinOf(host, place, () => transport);
-  const transport: VirtioMmio = new VirtioMmio(device, host.memory, pin, state, legacy);
+  const transport: VirtioMmio = new VirtioMmio(device, host.memory, pin, state, { legacy, isRestricted });
   host.mapMemory(address, MMIO_BYTES, transport);
   for (let queue = 0; queue < device.queues; queue++) notifyByEvent(host, transport, address, queue);
   device.transport = transport;

@@ -26,8 +26,11 @@ export class MappedGrants implements GuestMemoryAccess, Disposable {
   readonly #mappings: DisposableStack;
   readonly #pieces: readonly MappedPiece[];
 
-  /** Maps the pieces; their descriptors may be closed then. @throws {LinuxError} */
-  constructor(pieces: readonly GrantedPiece[]) {
+  /**
+   * Maps the pieces; their descriptors may be closed then.
+   * @param outside called with each address that is wanted and was not granted @throws {LinuxError}
+   */
+  constructor(pieces: readonly GrantedPiece[], private readonly outside: (address: number) => void) {
     using stack = new DisposableStack();
     this.#pieces = pieces.map(({ address, sizeBytes, offset, file }) => {
       const { buffer, address: start } = stack.use(Mapping.file(file, sizeBytes, offset)),
@@ -48,7 +51,9 @@ export class MappedGrants implements GuestMemoryAccess, Disposable {
   }
 
   contains(address: number, sizeBytes: number): boolean {
-    return this.#runs(address, sizeBytes) !== undefined;
+    const isThere = this.#runs(address, sizeBytes) !== undefined;
+    if (!isThere) this.outside(address);
+    return isThere;
   }
 
   locate(address: number, sizeBytes: number, _write: boolean, found: LocatedMemory): number {
@@ -61,6 +66,7 @@ export class MappedGrants implements GuestMemoryAccess, Disposable {
       found.address = start + found.offset;
       return Math.min(end - address, sizeBytes);
     }
+    this.outside(address);
     return 0;
   }
 
@@ -71,6 +77,7 @@ export class MappedGrants implements GuestMemoryAccess, Disposable {
   #require(address: number, sizeBytes: number): { bytes: Uint8Array; at: number }[] {
     const runs = this.#runs(address, sizeBytes);
     if (runs !== undefined) return runs;
+    this.outside(address);
     throw new RangeError(`guest memory 0x${address.toString(16)} + ${sizeBytes} was not granted to this device model`);
   }
 

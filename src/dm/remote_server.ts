@@ -281,7 +281,7 @@ export class RemoteServer implements Attachment, Disposable {
         pieces.push({ ...place, offset: at(GRANT_ENTRY.offset), file });
       }
     }
-    return held.use(new MappedGrants(pieces));
+    return held.use(new MappedGrants(pieces, (address) => this.area.noteOutside(address)));
   }
 }
 

@@ -57,7 +57,17 @@ function pagesOf({ first, last }: AddressRange): [number, number] {
 
 /** The guest's memory for a device model in this process: its grant is checked at each access. */
 export class GrantedMemory implements GuestMemoryAccess {
-  constructor(private readonly memory: GuestMemory, private readonly grant: MemoryGrant) {}
+  /** First byte, and first byte behind the last. */
+  readonly #ranges: readonly (readonly [first: number, end: number])[];
+
+  /** @param outside called with each address that is wanted and was not granted */
+  constructor(
+    private readonly memory: GuestMemory,
+    private readonly grant: MemoryGrant,
+    private readonly outside: (address: number) => void,
+  ) {
+    this.#ranges = typeof grant === "string" ? [] : grant.map(pagesOf);
+  }
 
   read(address: number, target: Uint8Array): void {
     this.#require(address, target.length);
@@ -78,17 +88,22 @@ export class GrantedMemory implements GuestMemoryAccess {
   }
 
   contains(address: number, sizeBytes: number): boolean {
-    return this.#isGranted(address, sizeBytes) && this.memory.contains(address, sizeBytes);
+    if (this.#isGranted(address, sizeBytes)) return this.memory.contains(address, sizeBytes);
+    this.outside(address);
+    return false;
   }
 
   locate(address: number, sizeBytes: number, write: boolean, found: LocatedMemory): number {
-    const { grant } = this;
-    if (grant === "all") return this.memory.locate(address, sizeBytes, write, found);
-    return this.#isGranted(address, sizeBytes) ? this.memory.locate(address, sizeBytes, write, found) : 0;
+    if (this.grant === "all") return this.memory.locate(address, sizeBytes, write, found);
+    const end = this.#rangeEnd(address);
+    if (end > address) return this.memory.locate(address, Math.min(sizeBytes, end - address), write, found);
+    this.outside(address);
+    return 0;
   }
 
   #require(address: number, sizeBytes: number): void {
     if (this.#isGranted(address, sizeBytes)) return;
+    this.outside(address);
     throw new RangeError(`guest memory 0x${address.toString(16)} + ${sizeBytes} was not granted to this device model`);
   }
 
@@ -96,11 +111,20 @@ export class GrantedMemory implements GuestMemoryAccess {
     if (typeof this.grant === "string") return this.grant === "all";
     let at = address;
     while (at < address + sizeBytes) {
-      const range = this.grant.map(pagesOf).find(([first, end]) => at >= first && at < end);
-      if (range === undefined) return false;
-      at = range[1];
+      const end = this.#rangeEnd(at);
+      if (!(end > at)) return false;
+      at = end;
     }
     return true;
+  }
+
+  /** Where the range that has `address` ends; `address`: none has it. */
+  #rangeEnd(address: number): number {
+    for (let index = 0; index < this.#ranges.length; index++) {
+      const [first, end] = this.#ranges[index];
+      if (address >= first && address < end) return end;
+    }
+    return address;
   }
 }
 

@@ -51,7 +51,7 @@ function attach(control: ControlBlock, start: ModelStart, report: (report: Repor
     slots: slots!,
     ring,
     area: area!,
-    memory: new GrantedMemory(memory, start.memory),
+    memory: new GrantedMemory(memory, start.memory, (address) => area!.noteOutside(address)),
     mapRange: (type, first, last) => table.addRange(server, type, first, last, keepsFree),
     unmapRange(type, first, last) {
       table.change(() => server.ranges[type].remove(first, last));

@@ -8,6 +8,8 @@ import { type AddressRange, type Gfn, PAGE_SIZE } from "../memory/address.ts";
 import { type RegionTally, tallyOf } from "../memory/region_frames.ts";
 import { AREA, TRANSPORT } from "../memory/stage_area.ts";
 import { MAX_SERVERS, RANGE } from "../ioreq/abi.ts";
+import type { OutsideAccesses } from "../ioreq/notification.ts";
+import { ServerView } from "../ioreq/server_view.ts";
 import type { ControlBlock } from "./control_block.ts";
 import { VCPU_STATE } from "./vcpu_record.ts";
 
@@ -33,6 +35,8 @@ export interface ServerStatistics {
   readonly requests: number;
   /** Accesses that it claimed and could not be sent: its slot was not free, or it had no pages. */
   readonly unhandled: number;
+  /** Guest memory that its device model wanted and was not granted; undefined: never. */
+  readonly outside: OutsideAccesses | undefined;
   /** The ranges that were asked for, most first. */
   readonly ranges: readonly RangeStatistics[];
 }
@@ -268,7 +272,8 @@ function serverStatistics(control: ControlBlock, id: number, requests: number, p
     }))
   );
   ranges.sort((one, other) => other.requests - one.requests);
-  return { id, requests, unhandled: server.unhandled, ranges };
+  const outside = server.exists ? new ServerView(server).area!.outside : server.outside;
+  return { id, requests, unhandled: server.unhandled, outside: outside.count === 0 ? undefined : outside, ranges };
 }
 
 /** What the trace rings hold, in the order in which it was asked. @param since ticks when the domain was made */

@@ -13,8 +13,11 @@ import { IOREQ_BYTES } from "./abi.ts";
 import { COMMAND_RING_BYTES, CommandRing } from "./command_ring.ts";
 import { IoreqSlots } from "./slots.ts";
 
-/** Words: the device model is to leave; it sleeps; the pager does; the device model's pending event channels. */
-const RELEASED = 0, ASLEEP = 1, PAGER_ASLEEP = 2, PENDING = 16;
+/**
+ * Words: the device model is to leave; it sleeps; the pager does; how often it wanted memory that was not granted, and, as a
+ * double, where last; its pending event channels.
+ */
+const RELEASED = 0, ASLEEP = 1, PAGER_ASLEEP = 2, OUTSIDE = 3, OUTSIDE_LAST = 4, PENDING = 16;
 
 /** The highest of KVM's vCPU ids. */
 export const MAX_VCPU_ID = MAX_VCPU_IDS - 1;
@@ -84,10 +87,19 @@ export function portFault(vcpus: number, port: number): number {
   return port - bufferedPort(vcpus) - 1;
 }
 
+/** Guest memory that a device model wanted and was not granted: how often, and the last address. */
+export interface OutsideAccesses {
+  /** How often. */
+  readonly count: number;
+  /** Guest-physical address. */
+  readonly last: number;
+}
+
 /** The area as one isolate of either side sees it. */
 export class NotificationArea {
   readonly #words: Int32Array;
   readonly #memory: ArrayBuffer;
+  readonly #outsideLast: Float64Array;
   /** To the device model. */
   readonly channels: EventChannels;
   /** Violations on the fault transport: a slot a page. */
@@ -98,6 +110,7 @@ export class NotificationArea {
   constructor(readonly address: bigint, readonly vcpus: number, doorbell: number) {
     this.#memory = viewAt(address, NOTIFICATION_BYTES);
     this.#words = new Int32Array(this.#memory, 0, NOTIFICATION.wakeBoard / 4);
+    this.#outsideLast = new Float64Array(this.#memory, OUTSIDE_LAST * 4, 1);
     this.faults = new IoreqSlots(viewAt(address + BigInt(NOTIFICATION.faults), PAGE_SIZE));
     this.commands = new CommandRing(this.#memory, NOTIFICATION.commands);
     const count = Math.ceil(channelPort(vcpus, MAX_CHANNELS) / 32);
@@ -113,6 +126,17 @@ export class NotificationArea {
   release(): void {
     Atomics.store(this.#words, RELEASED, 1);
     this.channels.doorbell.ring();
+  }
+
+  /** The device model: it has wanted memory at `address` that it was not granted. */
+  noteOutside(address: number): void {
+    this.#outsideLast[0] = address;
+    Atomics.add(this.#words, OUTSIDE, 1);
+  }
+
+  /** What it has noted so. */
+  get outside(): OutsideAccesses {
+    return { count: Atomics.load(this.#words, OUTSIDE) >>> 0, last: this.#outsideLast[0] };
   }
 
   /** The device model: whether it is to leave. */

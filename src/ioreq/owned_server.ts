@@ -180,7 +180,7 @@ export class OwnedServer implements ServerMemory {
     stack.defer(() => this.windows.buffered.hide());
     stack.defer(() => this.windows.slots.hide());
     stack.defer(() => domain.wakeVcpus());
-    stack.defer(() => table.change(() => this.server.destroy()));
+    stack.defer(() => table.change(() => this.server.destroy(this.#view.area!.outside)));
     stack.defer(() => this.release());
     stack.defer(() => domain.forget(this.id));
     stack.defer(() => this.#disable());

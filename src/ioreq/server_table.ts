@@ -5,6 +5,7 @@ import { viewAt } from "../linux/mapping.ts";
 import { Lock } from "../linux/lock.ts";
 import { BUFIOREQ, type Bufioreq, MAX_SERVERS, RANGE, type RangeType } from "./abi.ts";
 import { DmOpError } from "./dm_op_error.ts";
+import type { OutsideAccesses } from "./notification.ts";
 import { RANGE_SET_BYTES, RangeSet } from "./range_set.ts";
 
 /** Words at the table's start. The generation is odd while ranges change. */
@@ -21,8 +22,9 @@ const STATE = 0,
   TAKEOVERS = 7,
   COUNTS = 8,
   COMMAND_LOCK = 13,
-  COMMANDS_TAKEN = 14;
-const SLOTS = 64, BUFFERED = 72, NOTIFICATION = 80, RANGES = 128;
+  COMMANDS_TAKEN = 14,
+  OUTSIDE = 15;
+const SLOTS = 64, BUFFERED = 72, NOTIFICATION = 80, OUTSIDE_LAST = 88, RANGES = 128;
 
 /** Ports, memory, PCI functions; then the ports and the memory whose writes are buffered. */
 const RANGE_SETS = 5, FIRST_BUFFERED = 3;
@@ -164,17 +166,25 @@ export class Server {
     this.#words[BUFFERING] = bufioreq;
     this.#words[UNHANDLED] = 0;
     this.#words[COMMANDS_TAKEN] = 0;
+    this.#words[OUTSIDE] = 0;
     this.#addresses[SLOTS / 8] = this.#addresses[BUFFERED / 8] = 0;
     this.#addresses[NOTIFICATION / 8] = Number(notification);
     this.#reattach();
     Atomics.store(this.#words, STATE, DISABLED);
   }
 
-  /** Takes it out of selection and forgets its memory. */
-  destroy(): void {
+  /** Takes it out of selection and forgets its memory. @param outside what is remembered of it */
+  destroy(outside: OutsideAccesses = { count: 0, last: 0 }): void {
     Atomics.store(this.#words, STATE, FREE);
     this.#addresses.fill(0, SLOTS / 8, RANGES / 8);
+    this.#words[OUTSIDE] = outside.count;
+    this.#addresses[OUTSIDE_LAST / 8] = outside.last;
     this.#reattach();
+  }
+
+  /** Of a server that is gone. */
+  get outside(): OutsideAccesses {
+    return { count: this.#words[OUTSIDE] >>> 0, last: this.#addresses[OUTSIDE_LAST / 8] };
   }
 
   /** @param slots address of the ioreq pages; @param buffered of the buffered ring; 0n: there is none (any more) */

@@ -16,9 +16,10 @@ import { backedRanges, lowRamEnd } from "../boot/memory_map.ts";
 import type { BootPlan, BootRequest, Module } from "../boot/plan.ts";
 import { setEntry } from "./entry.ts";
 import { loadFile } from "./files.ts";
+import { checkDisk } from "./disks.ts";
 import { virtioModels, virtioRegisters } from "./virtio.ts";
 import {
-  checkDisk,
+  checkGrant,
   checkModelCount,
   checkModels,
   checkVcpus,
@@ -33,6 +34,7 @@ import {
   type ModelSocket,
   type ModuleOptions,
   parseMemory,
+  UsageError,
 } from "./options.ts";
 
 /** A running machine. It holds everything until it is disposed. */
@@ -110,6 +112,10 @@ export async function startMachine(
   const ram = backedRanges(request.memoryBytes);
   for (const disk of options.disks ?? []) checkDisk(disk);
   const deviceModels = checkModels(options.deviceModels ?? [], ram), virtio = virtioModels(options);
+  for (const { configuration: { legacy = false, isRestricted }, memory, name } of virtio) {
+    checkGrant(memory, ram);
+    if (legacy && isRestricted) throw new UsageError(`${name}: no legacy driver knows of memory that it cannot see`);
+  }
   checkModelCount(deviceModels.length + virtio.length);
   const inWorkers = options.virtioIn === "worker";
   using kvm = Kvm.open();
@@ -140,11 +146,11 @@ export async function startMachine(
     models: [
       { module: undefined, configuration: platform, memory: "none" },
       ...deviceModels.flatMap((model) => isSocket(model) ? [] : [modelSpecification(model)]),
-      ...inWorkers ? virtio.map((model): ModelSpecification => ({ ...model, memory: "all" })) : [],
+      ...inWorkers ? virtio : [],
     ],
     sockets: [
       ...deviceModels.flatMap((model) => isSocket(model) ? [socketSpecification(model)] : []),
-      ...inWorkers ? [] : virtio.map((from): SocketSpecification => ({ from, memory: "all" })),
+      ...inWorkers ? [] : virtio.map((from): SocketSpecification => ({ from, memory: from.memory })),
     ],
     deviceModelTimeoutMs: options.deviceModelTimeoutMs,
     hold: options.hold ?? false,

@@ -3,11 +3,10 @@
 import { type AddressRange, PAGE_SIZE, SUPERPAGE_SIZE } from "../memory/address.ts";
 import { type ExtendedRegion, extendedRegions, SMALLEST_REGION_BYTES } from "../memory/extended_regions.ts";
 import { P2M_ADDRESS_BITS } from "../memory/p2m.ts";
-import { DiskError, openDisk } from "../devices/disk_file.ts";
 import { RESERVED_RANGES } from "../devices/platform_map.ts";
 import type { Carrier } from "../domain/carriers.ts";
 import type { MemoryGrant } from "../domain/grants.ts";
-import { type DiskOptions, MOST_VIRTIO_DEVICES, type VirtioOptions } from "./virtio.ts";
+import { MOST_VIRTIO_DEVICES, type VirtioOptions } from "./virtio.ts";
 import { MINIMUM_MEMORY_BYTES, regionPlace, takenRanges } from "../boot/memory_map.ts";
 
 /** What the user asked for cannot be (exit status 64). One line. */
@@ -238,24 +237,6 @@ export function checkVirtio({ disks = [], rngs = 0 }: VirtioOptions): void {
   throw new UsageError(`${disks.length + rngs} virtio devices: at most ${MOST_VIRTIO_DEVICES}`);
 }
 
-/** Its device model will open the disk again. @throws {UsageError} it cannot be one */
-export function checkDisk(disk: string | DiskOptions): void {
-  const { file, readOnly = false } = typeof disk === "string" ? { file: disk } : disk;
-  try {
-    openDisk(file, readOnly).file[Symbol.dispose]();
-  } catch (error) {
-    throw error instanceof DiskError ? new UsageError(error.message) : error;
-  }
-}
-
-/** "FILE[,ro][,legacy][,format=raw]". @throws {UsageError} */
-export function parseDisk(text: string): DiskOptions {
-  const [file, ...words] = text.split(",");
-  const unknown = words.find((word) => word !== "ro" && word !== "legacy" && word !== "format=raw");
-  if (unknown !== undefined) throw new UsageError(`disk ${file}: ${unknown} is not ro, legacy or format=raw`);
-  return { file, readOnly: words.includes("ro"), legacy: words.includes("legacy") };
-}
-
 /** "all", "none" or "0x1000-0x1fff+0x8000-0xffff": addresses of first and last bytes. @throws {UsageError} */
 export function parseGrant(text: string): MemoryGrant {
   if (text === "all" || text === "none") return text;
@@ -273,7 +254,11 @@ function parseRanges(what: string, text: string): AddressRange[] {
   });
 }
 
-function checkGrant(grant: MemoryGrant, ram?: readonly { address: number; sizeBytes: number }[]): void {
+/**
+ * @param ram where the guest has memory, if that is known yet
+ * @throws {UsageError} of parts of pages, or where there is no memory
+ */
+export function checkGrant(grant: MemoryGrant, ram?: readonly { address: number; sizeBytes: number }[]): void {
   if (typeof grant === "string") return;
   if (grant.length > MAXIMUM_GRANTS) throw new UsageError(`memory: more than ${MAXIMUM_GRANTS} ranges`);
   for (const { first, last } of grant) {

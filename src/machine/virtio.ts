@@ -4,16 +4,19 @@ import { MMIO_BYTES } from "../virtio/abi.ts";
 import type { VirtioRegisters } from "../boot/plan.ts";
 import { builtIn, type BuiltInModel } from "../devices/built_in.ts";
 import { VIRTIO_GSIS, VIRTIO_WINDOW } from "../devices/platform_map.ts";
+import type { MemoryGrant } from "../domain/grants.ts";
+import type { DiskOptions } from "./disks.ts";
 import type { VirtioPlace } from "../devices/virtio_place.ts";
 
-/** A disk of the guest's: a file, or a block device. */
-export interface DiskOptions {
-  /** Its path. */
-  readonly file: string;
-  /** The guest can only read it; default false. */
-  readonly readOnly?: boolean;
+/** What all virtio devices have in common. */
+export interface VirtioDeviceOptions {
   /** The device is as before virtio 1.0; default false. */
   readonly legacy?: boolean;
+  /**
+   * What its model sees of the guest's memory; default "all". Of a device with less the driver has to know that
+   * (VIRTIO_F_ACCESS_PLATFORM), and to keep its rings and buffers in that memory.
+   */
+  readonly memory?: MemoryGrant;
 }
 
 /** What of a machine's options is virtio. */
@@ -36,6 +39,7 @@ export interface VirtioModel {
   readonly name: string;
   /** Whatever else the model is to know is in it, too. */
   readonly configuration: VirtioPlace;
+  readonly memory: MemoryGrant;
 }
 
 /** A device before it has its place. */
@@ -43,7 +47,7 @@ interface Device {
   readonly model: BuiltInModel;
   readonly name: string;
   /** The model's own part of its configuration. */
-  readonly given: object;
+  readonly given: VirtioDeviceOptions;
 }
 
 /** The device models of the options, each at a place of its own. */
@@ -55,8 +59,13 @@ export function virtioModels({ disks = [], rngs = 0 }: VirtioOptions): VirtioMod
     ...Array.from({ length: rngs }, () => ({ model: "virtio-entropy", name: "virtio-rng", given: {} } as const)),
   ];
   return devices.map(({ model, name, given }, n) => {
-    const place: VirtioPlace = { address: VIRTIO_WINDOW.address + n * VIRTIO_WINDOW.apart, gsi: VIRTIO_GSIS[n] };
-    return { module: builtIn(model), name, configuration: { ...place, ...given } };
+    const { memory = "all", ...own } = given, isRestricted = memory !== "all";
+    const place: VirtioPlace = {
+      address: VIRTIO_WINDOW.address + n * VIRTIO_WINDOW.apart,
+      gsi: VIRTIO_GSIS[n],
+      isRestricted,
+    };
+    return { module: builtIn(model), name, configuration: { ...place, ...own }, memory };
   });
 }
 

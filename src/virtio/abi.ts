@@ -60,7 +60,7 @@ export const STATUS = {
 export const INTERRUPT = { USED_BUFFER: 1, CONFIGURATION: 2 } as const;
 
 /** Features of every device (6), by the number of their bit. */
-export const FEATURE = { RING_INDIRECT_DESC: 28, RING_EVENT_IDX: 29, VERSION_1: 32 } as const;
+export const FEATURE = { RING_INDIRECT_DESC: 28, RING_EVENT_IDX: 29, VERSION_1: 32, ACCESS_PLATFORM: 33 } as const;
 
 /** A descriptor (2.7.5). */
 export const DESCRIPTOR = { addr: 0, len: 8, flags: 12, next: 14, bytes: 16 } as const;

@@ -39,3 +39,6 @@ export const BLOCK_ID_BYTES = 20;
 /** struct virtio_blk_discard_write_zeroes. */
 export const BLOCK_RANGE = { sector: 0, num_sectors: 8, flags: 12, bytes: 16 } as const;
 export const BLOCK_RANGE_UNMAP = 1;
+
+/** More than anybody needs, and as many as are watched at a time. */
+export const MOST_BLOCK_QUEUES = 16;

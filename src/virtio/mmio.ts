@@ -91,23 +91,36 @@ export interface InterruptPin {
   lower(): void;
 }
 
+/** How a device is not as usual. */
+export interface VirtioVariant {
+  /** As before virtio 1.0. */
+  readonly legacy?: boolean;
+  /** It sees only some of the guest's memory. */
+  readonly isRestricted?: boolean;
+}
+
 /** Registers as a range of memory. */
 export class VirtioMmio implements RangeHandler, VirtioTransport {
   readonly queues: readonly Virtqueue[];
+  private readonly legacy: boolean;
+  /** Features of every device of this kind. */
+  readonly #common: number[];
   /** What of the state is each queue's. */
   readonly #queues: readonly Uint32Array[];
 
   /**
    * @param state {@linkcode stateWords} of them: zeroes, or what a model before this one has left
-   * @param legacy as before virtio 1.0
    */
   constructor(
     private readonly device: VirtioDevice,
     memory: GuestMemoryAccess,
     private readonly pin: InterruptPin,
     private readonly state: Uint32Array,
-    private readonly legacy = false,
+    { legacy = false, isRestricted = false }: VirtioVariant = {},
   ) {
+    this.legacy = legacy;
+    this.#common = [FEATURE.RING_INDIRECT_DESC, FEATURE.RING_EVENT_IDX, ...legacy ? [] : [FEATURE.VERSION_1]];
+    if (isRestricted) this.#common.push(FEATURE.ACCESS_PLATFORM);
     const words = queueWords(device.queueSize);
     this.#queues = Array.from({ length: device.queues }, (_, index) => {
       const at = WORD.QUEUES + index * words;
@@ -249,9 +262,8 @@ export class VirtioMmio implements RangeHandler, VirtioTransport {
   }
 
   #deviceFeatures(word: number): number {
-    const common = [FEATURE.RING_INDIRECT_DESC, FEATURE.RING_EVENT_IDX, ...this.legacy ? [] : [FEATURE.VERSION_1]];
     let bits = 0;
-    for (const bit of [...common, ...this.device.features]) if (bit >> 5 === word) bits |= 1 << (bit & 31);
+    for (const bit of [...this.#common, ...this.device.features]) if (bit >> 5 === word) bits |= 1 << (bit & 31);
     return bits >>> 0;
   }
 
@@ -273,12 +285,13 @@ export class VirtioMmio implements RangeHandler, VirtioTransport {
     this.device.start(new Set(this.device.features.filter((bit) => this.#takes(bit))));
   }
 
-  /** The driver has to take no more than there is, and version 1 (6.1.1). */
+  /** The driver has to take no more than there is, and version 1, and that memory is restricted if it is (6.1). */
   get #areFeaturesGood(): boolean {
     const isOffered = [0, 1].every((word) =>
       (this.state[WORD.DRIVER_FEATURES + word] & ~this.#deviceFeatures(word)) === 0
     );
-    return isOffered && (this.legacy || this.#takes(FEATURE.VERSION_1));
+    const needed = [FEATURE.VERSION_1, FEATURE.ACCESS_PLATFORM].filter((bit) => this.#common.includes(bit));
+    return isOffered && needed.every((bit) => this.#takes(bit));
   }
 
   #reset(): void {

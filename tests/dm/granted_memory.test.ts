@@ -10,14 +10,14 @@ function grants(stack: DisposableStack) {
   const file = stack.use(MemoryFile.create("guest memory", 4 * PAGE));
   const bytes = new Uint8Array(stack.use(Mapping.file(file, 4 * PAGE)).buffer);
   for (let page = 0; page < 4; page++) bytes.fill(page + 1, page * PAGE, (page + 1) * PAGE);
-  const memory = stack.use(
-    new MappedGrants([
-      { address: 0x2000, sizeBytes: PAGE, offset: 0, file },
-      { address: 0x1000, sizeBytes: PAGE, offset: PAGE, file },
-      { address: 2 ** 40, sizeBytes: PAGE, offset: 3 * PAGE, file },
-    ]),
-  );
-  return { bytes, memory };
+  const outside: number[] = [];
+  const pieces = [
+    { address: 0x2000, sizeBytes: PAGE, offset: 0, file },
+    { address: 0x1000, sizeBytes: PAGE, offset: PAGE, file },
+    { address: 2 ** 40, sizeBytes: PAGE, offset: 3 * PAGE, file },
+  ];
+  const memory = stack.use(new MappedGrants(pieces, (address) => outside.push(address)));
+  return { bytes, memory, outside };
 }
 
 Deno.test("reads and writes go over from one piece to the next", () => {
@@ -34,7 +34,7 @@ Deno.test("reads and writes go over from one piece to the next", () => {
 
 Deno.test("what is not granted, be it one byte of it, is a RangeError, and nothing was copied", () => {
   using stack = new DisposableStack();
-  const { bytes, memory } = grants(stack);
+  const { bytes, memory, outside } = grants(stack);
   const before = bytes.slice();
   const table: [address: number, sizeBytes: number][] = [
     [0, 1],
@@ -57,6 +57,7 @@ Deno.test("what is not granted, be it one byte of it, is a RangeError, and nothi
     assertThrows(() => memory.read(address, bytes), RangeError, "was not granted to this device model");
     assertThrows(() => memory.write(address, bytes), RangeError, "was not granted");
     assertEquals(bytes.every((byte) => byte === 0x55), true);
+    assertEquals(outside.splice(0), [address, address, address], "it is told of each");
   }
   assertEquals(bytes, before);
   assertEquals([memory.contains(0x1000, 2 * PAGE), memory.contains(0x1234, 0)], [true, true]);

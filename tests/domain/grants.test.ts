@@ -182,7 +182,8 @@ const ACCESSES: [grant: MemoryGrant, address: number, sizeBytes: number, allowed
 Deno.test("a device model reads and writes what it was granted; all else is a RangeError, and nothing was copied", () => {
   using guest = new Guest();
   for (const [grant, address, sizeBytes, allowed] of ACCESSES) {
-    const subject = new GrantedMemory(guest.memory, grant), buffer = new Uint8Array(sizeBytes).fill(0xee);
+    const outside: number[] = [], subject = new GrantedMemory(guest.memory, grant, (at) => outside.push(at));
+    const buffer = new Uint8Array(sizeBytes).fill(0xee);
     const what = `${JSON.stringify(grant)}: ${address} + ${sizeBytes}`;
     assertEquals(subject.contains(address, sizeBytes), allowed, what);
     if (allowed) {
@@ -192,6 +193,9 @@ Deno.test("a device model reads and writes what it was granted; all else is a Ra
     } else {
       assertThrows(() => subject.read(address, buffer), RangeError);
       assertThrows(() => subject.write(address, buffer), RangeError);
+      // What is granted and is no memory is not outside.
+      if (grant === "none" || grant === PART) assertEquals(outside, [address, address, address], what);
+      else assertEquals(outside, [], what);
       assert(buffer.every((byte) => byte === 0xee), what);
     }
   }

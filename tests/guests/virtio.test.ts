@@ -61,6 +61,70 @@ testWith([ANY_KVM, MOUNTS], "on a file system without holes zeroes are written, 
   assertEquals([status, stdout.split("\n").at(-2)], [0, "virtio-blk: all that was written was read"], stderr);
 });
 
+testWith([KVM], "a disk has as many queues as it is asked for", () =>
+  withDisk(async (file) => {
+    const disks = [{ file, queues: 3 }];
+    assertMatch(await run("virtio-blk", { disks, cmdline: "queue=2" }), /all that was written was read\n$/);
+  }));
+
+const POOL = 0x200_0000, POOL_BYTES = 0x20_0000, cmdline = `pool=${POOL}`;
+
+for (const virtioIn of ["process", "worker"] as const) {
+  const only = (sizeBytes: number) => [{ first: POOL, last: POOL + sizeBytes - 1 }];
+
+  testWith(
+    [KVM],
+    `a disk whose model sees one pool of memory serves a driver that keeps to it (${virtioIn})`,
+    () =>
+      withDisk(async (file) => {
+        const disks = [{ file, memory: only(POOL_BYTES) }];
+        assertMatch(await run("virtio-blk", { disks, cmdline, virtioIn }), /all that was written was read\n$/);
+      }),
+  );
+
+  testWith(
+    [KVM],
+    `what lies outside is an error of the request, and is counted (${virtioIn})`,
+    () =>
+      withDisk(async (file) => {
+        const disks = [{ file, memory: only(0x1_1000) }];
+        await using vm = await boot("guests/virtio-blk.img", { disks, cmdline, virtioIn, timeoutMs: 60_000 });
+        assertEquals((await vm.exited).status, 1);
+        assertMatch(vm.console.text, /virtio-blk: a write gives 0x1, not 0x0\n$/);
+        const { outside } = vm.statistics.servers.find(({ id }) => id === 1)!;
+        assertEquals(outside?.last, POOL + 0x1_1000);
+        assertEquals(outside!.count >= 1, true);
+      }),
+  );
+}
+
+testWith(
+  [KVM],
+  "a driver that does not know that a device's memory is restricted is not taken",
+  () =>
+    withDisk(async (file) => {
+      await using vm = await boot("guests/virtio-blk.img", { disks: [{ file, memory: [] }], timeoutMs: 60_000 });
+      assertEquals((await vm.exited).status, 1);
+      assertEquals(vm.console.text, "virtio: the device does not take its own features\n");
+    }),
+);
+
+testWith([KVM], "what a file has lost, and what a full disk does not take, are errors of the requests", async () => {
+  await withDisk(async (file) => {
+    await using vm = await boot("guests/virtio-held.img", { disks: [file], timeoutMs: 60_000 });
+    await vm.console.expect(/virtio-held: \d+\n/);
+    await Deno.truncate(file, 0);
+    assertEquals((await vm.exited).status, 1);
+    assertMatch(vm.console.text, /virtio-held: status 1\n$/);
+  });
+});
+
+testWith([ANY_KVM, MOUNTS], "a write for which the host has no room is an error of the request", async () => {
+  const disk = "/mnt/disk", prefix = withMounts(`mount -t tmpfs -o size=64k none /mnt; truncate -s 1M ${disk}`);
+  const { status, stdout } = await finish("run", ["guests/virtio-blk.img", "--disk", disk], { prefix });
+  assertEquals([status, stdout.split("\n").at(-2)], [1, "virtio-blk: a write gives 0x1, not 0x0"]);
+});
+
 testWith([KVM], "a disk that is to be read only is", () =>
   withDisk(async (file) => {
     const before = await Deno.readFile(file);

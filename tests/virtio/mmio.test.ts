@@ -2,7 +2,13 @@
 
 import { assertEquals } from "@std/assert";
 import { FEATURE, INTERRUPT, MMIO, STATUS } from "../../src/virtio/abi.ts";
-import { stateWords, type VirtioDevice, VirtioMmio, type VirtioTransport } from "../../src/virtio/mmio.ts";
+import {
+  stateWords,
+  type VirtioDevice,
+  VirtioMmio,
+  type VirtioTransport,
+  type VirtioVariant,
+} from "../../src/virtio/mmio.ts";
 import { layoutOf, PAGE, PAGES, TestMemory } from "./test_ring.ts";
 
 const { ACKNOWLEDGE, DRIVER, DRIVER_OK, FEATURES_OK, NEEDS_RESET } = STATUS;
@@ -42,7 +48,7 @@ class Driver {
   readonly state = new Uint32Array(stateWords(this.device));
   mmio: VirtioMmio;
 
-  constructor(private readonly legacy = false) {
+  constructor(private readonly variant: VirtioVariant = {}) {
     this.mmio = this.attach();
   }
 
@@ -54,7 +60,7 @@ class Driver {
 
   private attach(): VirtioMmio {
     const pin = { raise: () => void this.levels.push(true), lower: () => void this.levels.push(false) };
-    const mmio = new VirtioMmio(this.device, this.memory, pin, this.state, this.legacy);
+    const mmio = new VirtioMmio(this.device, this.memory, pin, this.state, this.variant);
     mmio.resume();
     return mmio;
   }
@@ -182,7 +188,7 @@ Deno.test("a queue that makes no sense has the device ask for its reset, and not
 });
 
 Deno.test("a legacy device has version 1, no feature of that name, and its rings where a page number says", () => {
-  const driver = new Driver(true);
+  const driver = new Driver({ legacy: true });
   assertEquals([driver.get("VERSION"), driver.features()], [1, [bit(3) + bit(28) + bit(29), bit(8), 0]]);
   driver.set("GUEST_PAGE_SIZE", PAGE);
   driver.set("STATUS", ACKNOWLEDGE | DRIVER);
@@ -204,7 +210,7 @@ Deno.test("a legacy device has version 1, no feature of that name, and its rings
 
 Deno.test("another model goes on where the one before it was: registers, queues, and one interrupt too many", () => {
   for (const legacy of [false, true]) {
-    const driver = new Driver(legacy);
+    const driver = new Driver({ legacy });
     driver.succeed();
     assertEquals([driver.device.log, driver.get("STATUS")], [[], 0], "there was none before");
     driver.set("QUEUE_SEL", 1);
@@ -225,5 +231,16 @@ Deno.test("another model goes on where the one before it was: registers, queues,
     driver.set("STATUS", 0);
     driver.succeed();
     assertEquals([driver.device.log, driver.get("STATUS")], [[], 0], "it was reset");
+  }
+});
+
+Deno.test("a device that sees only some of the memory takes no driver that does not know that", () => {
+  const driver = new Driver({ isRestricted: true }), { VERSION_1, ACCESS_PLATFORM } = FEATURE;
+  for (const [features, isTaken] of [[[VERSION_1], false], [[VERSION_1, ACCESS_PLATFORM], true]] as const) {
+    driver.set("STATUS", 0);
+    driver.set("STATUS", ACKNOWLEDGE | DRIVER);
+    driver.take(...features);
+    driver.set("STATUS", READY);
+    assertEquals(driver.get("STATUS"), isTaken ? READY : ACKNOWLEDGE | DRIVER);
   }
 });
