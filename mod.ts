@@ -32,6 +32,7 @@ export type {
   VcpuStatistics,
   WindowStatistics,
 } from "./src/domain/statistics.ts";
+export type { OutsideAccesses } from "./src/ioreq/notification.ts";
 export type { RegionTally } from "./src/memory/region_frames.ts";
 export type { ConsoleOptions } from "./src/devices/console.ts";
 export { ImageError } from "./src/boot/plan.ts";

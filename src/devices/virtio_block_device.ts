@@ -67,12 +67,8 @@ export class VirtioBlock implements VirtioDevice {
   readonly #bytes: ChainBytes;
   readonly #requests: Request[];
   /** Numbers of requests that are not under way. */
-  readonly #free: number[];
-  readonly #header = new DataView(new ArrayBuffer(BLOCK_REQUEST.bytes));
-  readonly #headerBytes = new Uint8Array(this.#header.buffer);
-  readonly #range = new DataView(new ArrayBuffer(BLOCK_RANGE.bytes));
-  readonly #rangeBytes = new Uint8Array(this.#range.buffer);
-  readonly #status = new Uint8Array(1);
+  readonly #free: Uint8Array;
+  #freeCount = REQUESTS;
   readonly #idBytes = new Uint8Array(BLOCK_ID_BYTES);
   readonly #completed = (request: number, result: number) => this.#complete(request, result);
 
@@ -83,7 +79,7 @@ export class VirtioBlock implements VirtioDevice {
     this.#bytes = new ChainBytes(host.memory);
     this.#io = openFileIo(REQUESTS, ring);
     this.#requests = Array.from({ length: REQUESTS }, newRequest);
-    this.#free = this.#requests.map((_, number) => number);
+    this.#free = Uint8Array.from(this.#requests, (_, number) => number);
     this.#configure();
     new TextEncoder().encodeInto(disk.file.subject.split("/").at(-1)!.slice(0, BLOCK_ID_BYTES), this.#idBytes);
     host.watch({
@@ -107,9 +103,9 @@ export class VirtioBlock implements VirtioDevice {
     const queue = this.transport.queues[index];
     queue.setNotifications(false);
     do {
-      while (this.#free.length > 0 && this.#take(queue, index));
+      while (this.#freeCount > 0 && this.#take(queue, index));
       queue.setNotifications(true);
-    } while (this.#free.length > 0 && queue.hasRequest);
+    } while (this.#freeCount > 0 && queue.hasRequest);
     this.#io.submit();
     if (queue.isBroken) return this.transport.fail();
     this.transport.usedBuffer(queue);
@@ -134,9 +130,9 @@ export class VirtioBlock implements VirtioDevice {
 
   /** @returns false there is no request */
   #take(queue: Virtqueue, index: number): boolean {
-    const number = this.#free[this.#free.length - 1], request = this.#requests[number];
+    const number = this.#free[this.#freeCount - 1], request = this.#requests[number];
     if (!queue.take(request.chain)) return false;
-    this.#free.length--;
+    this.#freeCount--;
     request.queue = index;
     request.forgotten = false;
     request.expected = request.written = request.zeroesBytes = 0;
@@ -148,10 +144,10 @@ export class VirtioBlock implements VirtioDevice {
 
   /** @returns the request's status, or -1: it is under way */
   #begin(number: number, request: Request): number {
-    const { chain } = request;
-    if (chain.writableBytes === 0 || !this.#bytes.read(chain, 0, this.#headerBytes)) return BLOCK_STATUS.IOERR;
-    const sector = sectorAt(this.#header, BLOCK_REQUEST.sector);
-    switch (this.#header.getUint32(BLOCK_REQUEST.type, true)) {
+    const { chain } = request, at = this.#bytes.find(chain, 0, BLOCK_REQUEST.bytes), { view } = this.#bytes;
+    if (chain.writableBytes === 0 || at < 0) return BLOCK_STATUS.IOERR;
+    const sector = sectorAt(view, at + BLOCK_REQUEST.sector);
+    switch (view.getUint32(at + BLOCK_REQUEST.type, true)) {
       case BLOCK_TYPE.IN:
         return this.#transfer(number, request, sector, chain.writableBytes - 1, true);
       case BLOCK_TYPE.OUT:
@@ -162,7 +158,7 @@ export class VirtioBlock implements VirtioDevice {
         return -1;
       case BLOCK_TYPE.GET_ID:
         request.written = BLOCK_ID_BYTES;
-        return this.#bytes.write(chain, 0, this.#idBytes) ? BLOCK_STATUS.OK : BLOCK_STATUS.IOERR;
+        return this.#bytes.write(chain, this.#idBytes) ? BLOCK_STATUS.OK : BLOCK_STATUS.IOERR;
       case BLOCK_TYPE.DISCARD:
         return this.#changeRange(number, request, FALLOC_FL_PUNCH_HOLE);
       case BLOCK_TYPE.WRITE_ZEROES:
@@ -195,9 +191,10 @@ export class VirtioBlock implements VirtioDevice {
     if (this.disk.readOnly || chain.readableBytes !== BLOCK_REQUEST.bytes + BLOCK_RANGE.bytes) {
       return BLOCK_STATUS.IOERR;
     }
-    if (!this.#bytes.read(chain, BLOCK_REQUEST.bytes, this.#rangeBytes)) return BLOCK_STATUS.IOERR;
-    const range = this.#range, sector = sectorAt(range, BLOCK_RANGE.sector);
-    const sectors = range.getUint32(BLOCK_RANGE.num_sectors, true), flags = range.getUint32(BLOCK_RANGE.flags, true);
+    const at = this.#bytes.find(chain, BLOCK_REQUEST.bytes, BLOCK_RANGE.bytes), { view } = this.#bytes;
+    if (at < 0) return BLOCK_STATUS.IOERR;
+    const sector = sectorAt(view, at + BLOCK_RANGE.sector), flags = view.getUint32(at + BLOCK_RANGE.flags, true);
+    const sectors = view.getUint32(at + BLOCK_RANGE.num_sectors, true);
     const isDiscard = mode === FALLOC_FL_PUNCH_HOLE;
     if ((flags & ~(isDiscard ? 0 : BLOCK_RANGE_UNMAP)) !== 0) return BLOCK_STATUS.UNSUPP;
     if (sectors > MOST_SECTORS || !this.#isInside(sector, sectors * SECTOR_BYTES)) return BLOCK_STATUS.IOERR;
@@ -231,14 +228,15 @@ export class VirtioBlock implements VirtioDevice {
   }
 
   #isInside(sector: number, sizeBytes: number): boolean {
-    return sizeBytes >= 0 && sizeBytes % SECTOR_BYTES === 0 && sector + sizeBytes / SECTOR_BYTES <= this.disk.sectors;
+    return sizeBytes >= 0 && (sizeBytes & (SECTOR_BYTES - 1)) === 0 &&
+      sector + sizeBytes / SECTOR_BYTES <= this.disk.sectors;
   }
 
   #complete(number: number, result: number): void {
     const request = this.#requests[number], { isAllocating } = request;
     // A file system that makes neither holes nor zeroes: a discard is but a hint, and zeroes can be written.
     const cannot = isAllocating && result === -EOPNOTSUPP, isGood = cannot || result === request.expected;
-    if (request.forgotten) this.#free.push(number);
+    if (request.forgotten) this.#free[this.#freeCount++] = number;
     else if (isGood && (cannot || !isAllocating) && request.zeroesBytes > 0) this.#writeZeroes(number, request);
     else this.#end(number, isGood ? BLOCK_STATUS.OK : BLOCK_STATUS.IOERR);
   }
@@ -246,10 +244,9 @@ export class VirtioBlock implements VirtioDevice {
   /** The status is the last byte that the device writes; a chain without one cannot be answered. */
   #end(number: number, status: number): void {
     const { chain, queue, written } = this.#requests[number], virtqueue = this.transport.queues[queue];
-    this.#status[0] = status;
-    const isAnswered = chain.writableBytes > 0 && this.#bytes.write(chain, chain.writableBytes - 1, this.#status);
+    const isAnswered = this.#bytes.writeLast(chain, status);
     virtqueue.give(chain.head, isAnswered ? (status === BLOCK_STATUS.OK ? written : 0) + 1 : 0);
-    this.#free.push(number);
+    this.#free[this.#freeCount++] = number;
   }
 
   #configure(): void {

@@ -41,7 +41,7 @@ class VirtioEntropy implements VirtioDevice {
     while (queue.take(this.#chain)) {
       const random = this.#random.subarray(0, Math.min(this.#chain.writableBytes, MOST_BYTES));
       crypto.getRandomValues(random);
-      queue.give(this.#chain.head, this.#bytes.write(this.#chain, 0, random) ? random.length : 0);
+      queue.give(this.#chain.head, this.#bytes.write(this.#chain, random) ? random.length : 0);
     }
     if (queue.isBroken) return this.transport.fail();
     this.transport.usedBuffer(queue);

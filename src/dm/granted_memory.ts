@@ -2,6 +2,7 @@
 
 import type { Descriptor } from "../linux/descriptor.ts";
 import { Mapping } from "../linux/mapping.ts";
+import { MemoryViews } from "../memory/memory_views.ts";
 import type { GuestMemoryAccess, LocatedMemory } from "./host.ts";
 
 /** Guest-physical [address, address + sizeBytes) is `file` from `offset` on; whole pages. */
@@ -15,10 +16,7 @@ export interface GrantedPiece {
 interface MappedPiece {
   readonly first: number;
   readonly end: number;
-  readonly bytes: Uint8Array;
-  readonly halves: Uint16Array;
-  /** Its address in this process. */
-  readonly start: number;
+  readonly memory: MemoryViews;
 }
 
 /** The granted memory as a device model reads and writes it. Pieces that touch are one range to an access. */
@@ -33,9 +31,9 @@ export class MappedGrants implements GuestMemoryAccess, Disposable {
   constructor(pieces: readonly GrantedPiece[], private readonly outside: (address: number) => void) {
     using stack = new DisposableStack();
     this.#pieces = pieces.map(({ address, sizeBytes, offset, file }) => {
-      const { buffer, address: start } = stack.use(Mapping.file(file, sizeBytes, offset)),
-        bytes = new Uint8Array(buffer);
-      return { first: address, end: address + sizeBytes, bytes, halves: new Uint16Array(buffer), start: Number(start) };
+      const mapping = stack.use(Mapping.file(file, sizeBytes, offset));
+      const memory = new MemoryViews(mapping.buffer, Number(mapping.address));
+      return { first: address, end: address + sizeBytes, memory };
     });
     this.#mappings = stack.move();
   }
@@ -58,12 +56,10 @@ export class MappedGrants implements GuestMemoryAccess, Disposable {
 
   locate(address: number, sizeBytes: number, _write: boolean, found: LocatedMemory): number {
     for (let index = 0; index < this.#pieces.length; index++) {
-      const { first, end, bytes, halves, start } = this.#pieces[index];
-      if (address < first || address >= end) continue;
-      found.bytes = bytes;
-      found.halves = halves;
+      const { first, end, memory } = this.#pieces[index];
+      if (!(address >= first && address < end)) continue;
+      found.memory = memory;
       found.offset = address - first;
-      found.address = start + found.offset;
       return Math.min(end - address, sizeBytes);
     }
     this.outside(address);
@@ -91,7 +87,7 @@ export class MappedGrants implements GuestMemoryAccess, Disposable {
       const piece = this.#pieces.find(({ first, end }) => from >= first && from < end);
       if (piece === undefined) return undefined;
       const size = Math.min(piece.end - from, sizeBytes - at);
-      runs.push({ bytes: piece.bytes.subarray(from - piece.first, from - piece.first + size), at });
+      runs.push({ bytes: piece.memory.bytes.subarray(from - piece.first, from - piece.first + size), at });
       at += size;
     }
     return runs;

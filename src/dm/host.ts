@@ -1,10 +1,11 @@
 /** What a device model is written against: the interfaces that src/dm implements wherever the model runs. */
 
 import type { EventWrite } from "../kvm/vm.ts";
+import { MemoryViews } from "../memory/memory_views.ts";
 
 export type { EventWrite } from "../kvm/vm.ts";
 
-const NOTHING = new Uint8Array(), NO_HALVES = new Uint16Array();
+const NOTHING = new MemoryViews(new ArrayBuffer(), 0);
 
 /** Answers accesses to one claimed range. Offsets count from the range's start; accesses have 1, 2 or 4 bytes. */
 export interface RangeHandler {
@@ -55,13 +56,9 @@ export interface GuestMemoryAccess {
 /** A place in this process that is the guest's memory. */
 export class LocatedMemory {
   /** What the memory is part of. */
-  bytes: Uint8Array = NOTHING;
-  /** The same in words of 16 bits. */
-  halves: Uint16Array = NO_HALVES;
+  memory: MemoryViews = NOTHING;
   /** Where in it the memory begins, in bytes. */
   offset = 0;
-  /** Its address in this process, for system calls. */
-  address = 0;
 }
 
 /** Memory of the model's own, whose pages it can show the guest in its windows. */

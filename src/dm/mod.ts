@@ -23,6 +23,7 @@
 
 export { DmOpError } from "../ioreq/dm_op_error.ts";
 export { LocatedMemory } from "./host.ts";
+export { MemoryViews } from "../memory/memory_views.ts";
 export type {
   DeviceMemory,
   DeviceModelHost,

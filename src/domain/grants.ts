@@ -109,6 +109,7 @@ export class GrantedMemory implements GuestMemoryAccess {
 
   #isGranted(address: number, sizeBytes: number): boolean {
     if (typeof this.grant === "string") return this.grant === "all";
+    if (!Number.isSafeInteger(address)) return false;
     let at = address;
     while (at < address + sizeBytes) {
       const end = this.#rangeEnd(at);

@@ -55,6 +55,8 @@ class IoRing implements FileIo {
   readonly event: Descriptor;
   #pending = 0;
   #unsubmitted = 0;
+  /** Where the next request goes. */
+  #tail = 0;
   readonly #ring: Int32Array;
   readonly #entries: Int32Array;
   readonly #mask: number;
@@ -131,6 +133,7 @@ class IoRing implements FileIo {
   }
 
   submit(): void {
+    if (this.#unsubmitted > 0) Atomics.store(this.#ring, this.at.sqTail / 4, this.#tail);
     while (this.#unsubmitted > 0) {
       const taken = calls.ioUringEnter(this.descriptor.number, this.#unsubmitted, 0, 0);
       if (taken > 0) this.#unsubmitted -= taken;
@@ -140,13 +143,15 @@ class IoRing implements FileIo {
 
   drain(completed: Completed): void {
     const ring = this.#ring, { cqHead, cqTail, cqes } = this.at;
-    for (let head = ring[cqHead / 4]; head !== Atomics.load(ring, cqTail / 4);) {
-      const entry = cqes / 4 + (head & this.#completionMask) * CQE_WORDS;
-      const request = ring[entry], result = ring[entry + 2];
-      head = (head + 1) | 0;
+    let head = ring[cqHead / 4];
+    for (let tail = Atomics.load(ring, cqTail / 4); head !== tail; tail = Atomics.load(ring, cqTail / 4)) {
+      while (head !== tail) {
+        const entry = cqes / 4 + (head & this.#completionMask) * CQE_WORDS;
+        head = (head + 1) | 0;
+        this.#pending--;
+        completed(ring[entry], ring[entry + 2]);
+      }
       Atomics.store(ring, cqHead / 4, head);
-      this.#pending--;
-      completed(request, result);
     }
   }
 
@@ -164,9 +169,8 @@ class IoRing implements FileIo {
     length: number,
     flags: number,
   ): void {
-    const ring = this.#ring, entries = this.#entries, tail = ring[this.at.sqTail / 4], index = tail & this.#mask;
-    const at = index * SQE_WORDS;
-    entries.fill(0, at, at + SQE_WORDS);
+    // What is not set here is 0 from the beginning, and the kernel does not write to it.
+    const entries = this.#entries, index = this.#tail & this.#mask, at = index * SQE_WORDS;
     entries[at] = op;
     entries[at + 1] = file;
     entries[at + 2] = offset | 0;
@@ -176,8 +180,8 @@ class IoRing implements FileIo {
     entries[at + 6] = length;
     entries[at + 7] = flags;
     entries[at + 8] = request;
-    ring[this.at.array / 4 + index] = index;
-    Atomics.store(ring, this.at.sqTail / 4, (tail + 1) | 0);
+    this.#ring[this.at.array / 4 + index] = index;
+    this.#tail = (this.#tail + 1) | 0;
     this.#pending++;
     this.#unsubmitted++;
   }

@@ -8,6 +8,7 @@ import { Mapping, viewAt } from "../linux/mapping.ts";
 import { MemoryFile, requireFixed } from "../linux/memory_file.ts";
 import { type Mfn, PAGE_SIZE, roundUp, SUPERPAGE_FRAMES } from "./address.ts";
 import { FrameTable } from "./frame_table.ts";
+import { MemoryViews } from "./memory_views.ts";
 
 /** Machine memory is exhausted: too many banks, or more frames than mfns can number. */
 export class MachineMemoryError extends Error {
@@ -170,7 +171,7 @@ export class BankViews {
   #found = 0;
   readonly #views: (Uint8Array<ArrayBuffer> | undefined)[] = [];
   readonly #wordViews: (Int32Array<ArrayBuffer> | undefined)[] = [];
-  readonly #halfViews: (Uint16Array<ArrayBuffer> | undefined)[] = [];
+  readonly #memories: (MemoryViews | undefined)[] = [];
   readonly #viewed = new Float64Array(MAX_BANKS);
   readonly #frameTables: FrameTable[] = [];
   readonly #tabled = new Float64Array(MAX_BANKS);
@@ -239,11 +240,13 @@ export class BankViews {
     return this.#table[bank * FIELDS + DIRECTMAP];
   }
 
-  /** The same in words of 16 bits. */
-  halves(bank: number): Uint16Array<ArrayBuffer> {
+  /** The same, for those who are told where in it to look. */
+  memory(bank: number): MemoryViews {
     const { buffer } = this.bytes(bank);
-    const view = this.#halfViews[bank];
-    return view?.buffer === buffer ? view : this.#halfViews[bank] = new Uint16Array(buffer);
+    const views = this.#memories[bank];
+    return views?.bytes.buffer === buffer
+      ? views
+      : this.#memories[bank] = new MemoryViews(buffer, this.directmap(bank));
   }
 
   /** The same in words. */

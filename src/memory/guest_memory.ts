@@ -2,6 +2,8 @@
 
 import { PAGE_SIZE } from "./address.ts";
 import type { BankViews } from "./bank.ts";
+import { LocatedRuns } from "./located_runs.ts";
+import type { MemoryViews } from "./memory_views.ts";
 import { type P2m, P2M_TYPE, p2mMfn, p2mType } from "./p2m.ts";
 
 /** A guest-physical range that is not (wholly) the guest's memory. */
@@ -15,22 +17,24 @@ export class GuestAddressError extends Error {
   }
 }
 
-/** Where {@linkcode GuestMemory.locate} finds memory: views of its bank, and its offset and address. */
+/** Where {@linkcode GuestMemory.locate} finds memory: in its bank, at an offset. */
 export interface Place {
-  bytes: Uint8Array;
-  halves: Uint16Array;
+  memory: MemoryViews;
   offset: number;
-  address: number;
 }
 
 /** Reads and writes the memory of one domain. Whatever address a guest gives, the worst is a GuestAddressError. */
 export class GuestMemory {
+  readonly #runs: LocatedRuns;
+
   /** @param populate gives a gfn memory that has its memory on demand, before it is written to */
   constructor(
     private readonly p2m: P2m,
     private readonly banks: BankViews,
     private readonly populate: (gfn: number) => void = () => {},
-  ) {}
+  ) {
+    this.#runs = new LocatedRuns(p2m, banks);
+  }
 
   /** Fills `target` from the guest's memory. @throws {GuestAddressError} before anything was copied */
   read(address: number, target: Uint8Array): void {
@@ -60,6 +64,15 @@ export class GuestMemory {
 
   /** See GuestMemoryAccess.locate(). */
   locate(address: number, sizeBytes: number, writing: boolean, found: Place): number {
+    const run = this.#runs.find(address);
+    if (run === undefined) return this.#locateFrames(address, sizeBytes, writing, found);
+    found.memory = run.memory;
+    found.offset = run.offset + (address - run.first);
+    return sizeBytes <= run.end - address ? sizeBytes : this.#runs.follow(run, address, sizeBytes);
+  }
+
+  /** The same, frame by frame: memory that is not there yet, or only to be read. */
+  #locateFrames(address: number, sizeBytes: number, writing: boolean, found: Place): number {
     if (!(Number.isSafeInteger(address) && address >= 0)) return 0;
     const gfn = Math.floor(address / PAGE_SIZE), inPage = address - gfn * PAGE_SIZE, mfn = this.frame(gfn, writing);
     if (mfn < 0) return 0;
@@ -69,10 +82,8 @@ export class GuestMemory {
     for (let next = 1; size < sizeBytes; next++, size += PAGE_SIZE) {
       if (this.frame(gfn + next, writing) !== mfn + next || banks.find(mfn + next) !== bank) break;
     }
-    found.bytes = banks.bytes(bank);
-    found.halves = banks.halves(bank);
+    found.memory = banks.memory(bank);
     found.offset = banks.offset(bank, mfn) + inPage;
-    found.address = banks.directmap(bank) + found.offset;
     return Math.min(size, sizeBytes);
   }
 

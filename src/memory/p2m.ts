@@ -23,7 +23,8 @@ export const P2M_ADDRESS_BITS = 41;
 
 const GFNS = 2 ** P2M_ADDRESS_BITS / PAGE_SIZE;
 const SUPERPAGES = GFNS / SUPERPAGE_FRAMES;
-const P2M_BYTES = (SUPERPAGES + GFNS) * 4;
+/** Behind the entries: how often any of them was changed. */
+const CHANGES_AT = (SUPERPAGES + GFNS) * 4, P2M_BYTES = CHANGES_AT + PAGE_SIZE;
 
 /** Gfns whose entries are viewed together. V8 counts a view as memory of its own, and collects garbage for one of 2 GiB. */
 const BLOCK_GFNS = 2 ** 18, BLOCKS = GFNS / BLOCK_GFNS;
@@ -58,11 +59,18 @@ function isCounting(entry: number): boolean {
 /** A domain's p2m as any isolate of the process sees it. Changes are made under the domain's p2m lock. */
 export class P2m {
   readonly #superpages: Uint32Array;
+  readonly #changes: Uint32Array;
   readonly #blocks: (Uint32Array | undefined)[] = new Array(BLOCKS).fill(undefined);
 
   /** @param address the address of {@linkcode p2mMemory} */
   constructor(private readonly address: bigint) {
     this.#superpages = new Uint32Array(viewAt(address, SUPERPAGES * 4));
+    this.#changes = new Uint32Array(viewAt(address + BigInt(CHANGES_AT), PAGE_SIZE));
+  }
+
+  /** Another number after each change: what was looked up before is not to be relied on. Entries come first, then this. */
+  get changes(): number {
+    return this.#changes[0];
   }
 
   /** The entry of any number taken as gfn: {@linkcode P2M_INVALID} for what is outside the p2m, too. */
@@ -72,6 +80,23 @@ export class P2m {
     const entry = this.#superpages[superpage];
     if (entry === SPLIT) return this.#block(gfn)[gfn % BLOCK_GFNS];
     return isCounting(entry) ? entry + (gfn - superpage * SUPERPAGE_FRAMES) : entry;
+  }
+
+  /**
+   * The gfns around `gfn`, in its superpage, that are mapped as it is: to one frame after the other, with the same type.
+   * @param gfn with an mfn @param run where they are put: the first one, and the one behind the last
+   */
+  runAround(gfn: number, run: { first: number; end: number }): void {
+    const superpage = Math.floor(gfn / SUPERPAGE_FRAMES), start = superpage * SUPERPAGE_FRAMES;
+    run.first = start;
+    run.end = start + SUPERPAGE_FRAMES;
+    if (this.#superpages[superpage] !== SPLIT) return;
+    const block = this.#block(gfn), offset = start - start % BLOCK_GFNS, shift = block[gfn - offset] - gfn;
+    let first = gfn, end = gfn + 1;
+    while (first > run.first && block[first - 1 - offset] === first - 1 + shift) first--;
+    while (end < run.end && block[end - offset] === end + shift) end++;
+    run.first = first;
+    run.end = end;
   }
 
   /** The first gfn from `gfn` on, and below `end`, whose entry has an mfn; `end` if none has. */
@@ -119,6 +144,7 @@ export class P2m {
       }
       done += size;
     }
+    Atomics.add(this.#changes, 0, 1);
   }
 
   #split(superpage: number): void {

@@ -2,32 +2,72 @@
 
 import { type GuestMemoryAccess, LocatedMemory } from "../dm/host.ts";
 import { IOVEC_WORDS, setRange } from "../linux/iovec.ts";
-import { Chain } from "./virtqueue.ts";
+import type { Chain } from "./virtqueue.ts";
 
-/** Copies to and from buffers, and finds where they are. Nothing is allocated. */
+/** Numbers of a request are at most so many bytes together. */
+const MOST_NUMBERS = 64;
+
+/** Looks into buffers, and finds where they are. Nothing is allocated. */
 export class ChainBytes {
   readonly #found = new LocatedMemory();
-  /** The walk through a chain: the next buffer and the last one's end, what of them is skipped, and what is still wanted. */
-  #chain = new Chain(0);
-  #writable = false;
+  /** Numbers that do not lie together. */
+  readonly #torn = new DataView(new ArrayBuffer(MOST_NUMBERS));
+  readonly #tornBytes = new Uint8Array(this.#torn.buffer);
+  /** The walk through a chain: the next buffer and the last one's end, what of them is skipped. */
   #buffer = 0;
   #end = 0;
   #skip = 0;
-  #left = 0;
   /** What of the buffer before that is still to come. */
   #address = 0;
   #inBuffer = 0;
+  /** What {@linkcode find} counts in. The driver may change it meanwhile: each number is to be read once. */
+  view: DataView = this.#torn;
 
   constructor(private readonly memory: GuestMemoryAccess) {}
 
-  /** Fills `target` from what the device reads, from its byte `from` on. @returns false there is less, or no memory */
-  read(chain: Chain, from: number, target: Uint8Array): boolean {
-    return this.#copy(chain, false, from, target);
+  /**
+   * Where `sizeBytes` bytes of what the device reads are in {@linkcode view}, from their byte `from` on.
+   * @param sizeBytes 64 at most @returns -1: there is less, or no memory
+   */
+  find(chain: Chain, from: number, sizeBytes: number): number {
+    this.#begin(0, chain.readable, from);
+    let size = this.#next(chain, false, sizeBytes);
+    if (size === sizeBytes) {
+      this.view = this.#found.memory.view;
+      return this.#found.offset;
+    }
+    for (let done = 0; done < sizeBytes; size = this.#next(chain, false, sizeBytes - done)) {
+      if (size === 0) return -1;
+      const { memory: { bytes }, offset } = this.#found;
+      for (let byte = 0; byte < size; byte++) this.#tornBytes[done + byte] = bytes[offset + byte];
+      done += size;
+    }
+    this.view = this.#torn;
+    return 0;
   }
 
-  /** Stores `source` in what the device writes, from its byte `from` on. @returns false there is less, or no memory */
-  write(chain: Chain, from: number, source: Uint8Array): boolean {
-    return this.#copy(chain, true, from, source);
+  /** Stores `source` in what the device writes, from its first byte on. @returns false there is less, or no memory */
+  write(chain: Chain, source: Uint8Array): boolean {
+    this.#begin(chain.readable, chain.count, 0);
+    for (let done = 0; done < source.length;) {
+      const size = this.#next(chain, true, source.length - done), { memory: { bytes }, offset } = this.#found;
+      if (size === 0) return false;
+      for (let byte = 0; byte < size; byte++) bytes[offset + byte] = source[done + byte];
+      done += size;
+    }
+    return true;
+  }
+
+  /** Stores the last byte that the device writes. @returns false there is none, or no memory */
+  writeLast(chain: Chain, value: number): boolean {
+    const { addresses, lengths } = chain;
+    for (let buffer = chain.count - 1; buffer >= chain.readable; buffer--) {
+      if (lengths[buffer] === 0) continue;
+      if (this.memory.locate(addresses[buffer] + lengths[buffer] - 1, 1, true, this.#found) === 0) return false;
+      this.#found.memory.bytes[this.#found.offset] = value;
+      return true;
+    }
+    return false;
   }
 
   /**
@@ -35,54 +75,37 @@ export class ChainBytes {
    * @param ranges an array of struct iovec, as words; @returns how many of them, or -1: no memory, or more ranges
    */
   locate(chain: Chain, writable: boolean, from: number, sizeBytes: number, ranges: Uint32Array): number {
-    this.#begin(chain, writable, from, sizeBytes);
+    this.#begin(writable ? chain.readable : 0, writable ? chain.count : chain.readable, from);
     let count = 0;
-    for (let size = this.#next(); size > 0; size = this.#next()) {
-      if ((count + 1) * IOVEC_WORDS > ranges.length) return -1;
-      setRange(ranges, count++, this.#found.address, size);
-    }
-    return this.#left > 0 ? -1 : count;
-  }
-
-  #copy(chain: Chain, writing: boolean, from: number, bytes: Uint8Array): boolean {
-    this.#begin(chain, writing, from, bytes.length);
-    let done = 0;
-    for (let size = this.#next(); size > 0; size = this.#next()) {
-      const { bytes: memory, offset } = this.#found;
-      for (let byte = 0; byte < size; byte++) {
-        if (writing) memory[offset + byte] = bytes[done + byte];
-        else bytes[done + byte] = memory[offset + byte];
-      }
+    for (let done = 0; done < sizeBytes;) {
+      const size = this.#next(chain, writable, sizeBytes - done);
+      if (size === 0 || (count + 1) * IOVEC_WORDS > ranges.length) return -1;
+      setRange(ranges, count++, this.#found.memory.address + this.#found.offset, size);
       done += size;
     }
-    return this.#left === 0;
+    return count;
   }
 
-  #begin(chain: Chain, writable: boolean, from: number, sizeBytes: number): void {
-    this.#chain = chain;
-    this.#writable = writable;
-    this.#buffer = writable ? chain.readable : 0;
-    this.#end = writable ? chain.count : chain.readable;
+  #begin(buffer: number, end: number, from: number): void {
+    this.#buffer = buffer;
+    this.#end = end;
     this.#skip = from;
-    this.#left = sizeBytes;
     this.#inBuffer = 0;
   }
 
-  /** Finds the next piece that lies together. @returns its size, or 0: there is no more, or no memory */
-  #next(): number {
-    if (this.#left === 0) return 0;
-    const { addresses, lengths } = this.#chain;
-    while (this.#inBuffer === 0) {
+  /** Finds the next piece that lies together. @returns its size, `most` at most, or 0: there is no more, or no memory */
+  #next(chain: Chain, writable: boolean, most: number): number {
+    let address = this.#address, inBuffer = this.#inBuffer;
+    while (inBuffer === 0) {
       if (this.#buffer === this.#end) return 0;
-      const buffer = this.#buffer++, skipped = Math.min(this.#skip, lengths[buffer]);
+      const buffer = this.#buffer++, length = chain.lengths[buffer], skipped = Math.min(this.#skip, length);
       this.#skip -= skipped;
-      this.#address = addresses[buffer] + skipped;
-      this.#inBuffer = Math.min(lengths[buffer] - skipped, this.#left);
+      address = chain.addresses[buffer] + skipped;
+      inBuffer = length - skipped;
     }
-    const size = this.memory.locate(this.#address, this.#inBuffer, this.#writable, this.#found);
-    this.#address += size;
-    this.#inBuffer -= size;
-    this.#left -= size;
+    const size = this.memory.locate(address, Math.min(inBuffer, most), writable, this.#found);
+    this.#address = address + size;
+    this.#inBuffer = inBuffer - size;
     return size;
   }
 }

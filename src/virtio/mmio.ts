@@ -32,7 +32,7 @@ export interface VirtioDevice {
 /** What a device has of its transport. */
 export interface VirtioTransport {
   readonly queues: readonly Virtqueue[];
-  /** The driver is to hear that a queue has something for it, if it wants to. */
+  /** The driver is to see what was given back, and to hear of it, if it wants to. */
   usedBuffer(queue: Virtqueue): void;
   /** The configuration has changed. */
   changed(): void;
@@ -226,6 +226,7 @@ export class VirtioMmio implements RangeHandler, VirtioTransport {
   }
 
   usedBuffer(queue: Virtqueue): void {
+    queue.publish();
     if (queue.wantsInterrupt) this.#interrupt(INTERRUPT.USED_BUFFER);
   }
 

@@ -3,8 +3,9 @@
  * queue is broken: then it is not looked at again until the device is reset. Nothing is allocated between requests.
  */
 
-import { type GuestMemoryAccess, LocatedMemory } from "../dm/host.ts";
+import type { GuestMemoryAccess } from "../dm/host.ts";
 import { AVAILABLE, AVAILABLE_NO_INTERRUPT, DESCRIPTOR, DESCRIPTOR_FLAG, USED, USED_NO_NOTIFY } from "./abi.ts";
+import { RingPart } from "./ring_part.ts";
 
 /** Buffers of a request: those that the device reads come first. */
 export class Chain {
@@ -17,12 +18,12 @@ export class Chain {
   readableBytes = 0;
   writableBytes = 0;
   readonly addresses: Float64Array;
-  readonly lengths: Float64Array;
+  readonly lengths: Uint32Array;
 
   /** @param most buffers, whether direct or in a table */
   constructor(readonly most: number) {
     this.addresses = new Float64Array(most);
-    this.lengths = new Float64Array(most);
+    this.lengths = new Uint32Array(most);
   }
 
   clear(head: number): void {
@@ -32,6 +33,23 @@ export class Chain {
       this.readableBytes =
       this.writableBytes =
         0;
+  }
+
+  /**
+   * Makes what stands behind the last buffer one more. What the device reads has to come before what it writes (2.7.4.2).
+   * @returns false it does not, or there are 4 GiB
+   */
+  add(writable: boolean): boolean {
+    const length = this.lengths[this.count];
+    if (writable) {
+      this.writableBytes += length;
+    } else {
+      if (this.count > this.readable) return false;
+      this.readable++;
+      this.readableBytes += length;
+    }
+    this.count++;
+    return this.readableBytes + this.writableBytes < 2 ** 32;
   }
 }
 
@@ -49,8 +67,14 @@ export interface QueueFeatures {
   readonly eventIndex: boolean;
 }
 
-/** Words of a queue's state: the next entry of the driver's ring, and of the device's, both modulo 2^16; a bit for each head that was taken and not given back. */
-const NEXT_AVAILABLE = 0, NEXT_USED = 1, IN_FLIGHT = 2;
+/**
+ * Words of a queue's state: the driver's next entry that is taken, and the device's that is published, both modulo 2^16;
+ * then a bit for each head that was taken, and is not published yet.
+ */
+const NEXT_AVAILABLE = 0, PUBLISHED = 1, IN_FLIGHT = 2;
+
+/** Where a queue's state is; plain stores in their order, since a model that dies has made all that came before. */
+export type QueueState = Pick<Uint32Array, "fill" | "length"> & { [index: number]: number };
 
 const EMPTY: QueueLayout = { size: 0, descriptors: 0, available: 0, used: 0 };
 
@@ -59,12 +83,25 @@ export class Virtqueue {
   #layout = EMPTY;
   #features: QueueFeatures = { indirect: false, eventIndex: false };
   #isBroken = false;
+  /** How far the driver's ring went when it was last looked at. */
+  #endAvailable = 0;
+  /** The next entry of the device's ring. */
+  #nextUsed = 0;
+  /** The heads that were given back, by their entry; those before the published one are of no use any more. */
+  readonly #given: Uint16Array;
   /** Heads below it, of those that a model before this one had not given back, have been taken once more. */
   #again = Infinity;
   /** Where the device's ring stood when the driver was last asked whether it wants an interrupt. */
   #signalled = 0;
   #wantsNotifications = true;
-  readonly #found = new LocatedMemory();
+  /** Where it is, and where the table of a chain is. */
+  readonly #descriptors: RingPart;
+  readonly #available: RingPart;
+  readonly #used: RingPart;
+  readonly #table: RingPart;
+  /** A descriptor that does not lie together. */
+  readonly #torn = new Uint8Array(DESCRIPTOR.bytes);
+  readonly #tornView = new DataView(this.#torn.buffer);
 
   /** Words of the state of a queue of at most so many entries. */
   static stateWords(size: number): number {
@@ -72,7 +109,13 @@ export class Virtqueue {
   }
 
   /** @param state {@linkcode stateWords} of them, which outlive this object if another is to go on */
-  constructor(private readonly memory: GuestMemoryAccess, private readonly state: Uint32Array) {}
+  constructor(private readonly memory: GuestMemoryAccess, private readonly state: QueueState) {
+    this.#given = new Uint16Array((state.length - IN_FLIGHT) * 32);
+    this.#descriptors = new RingPart(memory, false);
+    this.#available = new RingPart(memory, false);
+    this.#used = new RingPart(memory, true);
+    this.#table = new RingPart(memory, false);
+  }
 
   /**
    * From now on the driver's requests are taken.
@@ -83,15 +126,19 @@ export class Virtqueue {
     this.#layout = layout;
     this.#features = features;
     if (!again) this.state.fill(0);
-    this.#wantsNotifications = !again;
+    this.#endAvailable = this.state[NEXT_AVAILABLE];
     this.#again = Infinity;
+    this.#wantsNotifications = !again;
     const { size, descriptors, available, used } = layout;
     const driverBytes = AVAILABLE.ring + size * AVAILABLE.entry + 2, deviceBytes = USED.ring + size * USED.entry + 2;
+    this.#descriptors.place(descriptors, size * DESCRIPTOR.bytes);
+    this.#available.place(available, driverBytes);
+    this.#used.place(used, deviceBytes);
     const isThere = this.memory.contains(descriptors, size * DESCRIPTOR.bytes) &&
       this.memory.contains(available, driverBytes) && this.memory.contains(used, deviceBytes);
-    this.#isBroken = !isThere;
-    if (again && isThere) this.#recover();
-    this.#signalled = this.#nextUsed;
+    this.#isBroken = !isThere || available % 2 !== 0 || used % 2 !== 0;
+    if (again && !this.#isBroken) this.#recover();
+    this.#signalled = this.#nextUsed = this.state[PUBLISHED];
     return !this.#isBroken;
   }
 
@@ -113,73 +160,84 @@ export class Virtqueue {
   /** Whether the driver has put a request there. */
   get hasRequest(): boolean {
     if (!this.#canServe) return false;
-    if (this.#again !== Infinity) return true;
-    const waiting = (this.#half(this.#layout.available + AVAILABLE.idx) - this.#nextAvailable) & 0xffff;
-    if (waiting > this.#layout.size) this.#isBroken = true;
-    return waiting > 0 && this.#canServe;
+    const next = this.state[NEXT_AVAILABLE];
+    if (next !== this.#endAvailable || this.#again !== Infinity) return true;
+    this.#available.forget();
+    this.#descriptors.forget();
+    const end = this.#half(AVAILABLE.idx);
+    if (((end - next) & 0xffff) > this.#layout.size) this.#isBroken = true;
+    if (this.#isBroken) return false;
+    this.#endAvailable = end;
+    return end !== next;
   }
 
   /** Takes the next request. @returns false there is none, or the queue is broken */
   take(chain: Chain): boolean {
     if (!this.hasRequest) return false;
     if (this.#again !== Infinity) return this.#takeAgain(chain);
-    const { size, available } = this.#layout;
-    const head = this.#half(available + AVAILABLE.ring + this.#nextAvailable % size * AVAILABLE.entry);
-    if (!this.#canServe || !this.#collect(chain, head)) {
+    const next = this.state[NEXT_AVAILABLE], head = this.#headAt(next);
+    if (head < 0 || !this.#collect(chain, head)) {
       this.#isBroken = true;
       return false;
     }
     this.#setInFlight(head, true);
-    this.#nextAvailable = this.#nextAvailable + 1;
+    this.state[NEXT_AVAILABLE] = (next + 1) & 0xffff;
     if (this.#features.eventIndex && this.#wantsNotifications) this.#askForNotification();
     return !this.#isBroken;
   }
 
-  /** Gives a request back. @param written bytes, from the first writable one on */
+  /** Gives a request back; the driver sees it at the next {@linkcode publish}. @param written bytes, from the first writable one on */
   give(head: number, written: number): void {
     if (!this.#canServe) return;
-    const { size, used } = this.#layout, at = used + USED.ring + this.#nextUsed % size * USED.entry;
-    this.#setWord(at, head);
-    this.#setWord(at + 4, written);
-    this.#setHalf(used + USED.idx, (this.#nextUsed + 1) & 0xffff); // a locked store: what comes before is seen before
-    this.#setInFlight(head, false); // before the next line, which says that nothing is left to be done for it
-    this.#nextUsed = this.#nextUsed + 1;
+    const at = this.#used.at(USED.ring + this.#nextUsed % this.#layout.size * USED.entry, USED.entry);
+    if (at < 0) {
+      this.#isBroken = true;
+      return;
+    }
+    const { view } = this.#used.views;
+    view.setUint32(at, head, true);
+    view.setUint32(at + 4, written, true);
+    this.#given[this.#nextUsed % this.#layout.size] = head;
+    this.#nextUsed = (this.#nextUsed + 1) & 0xffff;
   }
 
-  /** Whether the driver wants to hear of what was given since it was last asked. */
-  get wantsInterrupt(): boolean {
-    if (!this.#canServe || this.#signalled === this.#nextUsed) return false;
-    const { size, available } = this.#layout, before = this.#signalled;
-    this.#signalled = this.#nextUsed;
-    if (!this.#features.eventIndex) {
-      return (this.#half(available + AVAILABLE.flags) & AVAILABLE_NO_INTERRUPT) === 0;
+  /** Shows the driver what was given back. */
+  publish(): void {
+    const { state } = this;
+    if (!this.#canServe || state[PUBLISHED] === this.#nextUsed) return;
+    this.#setHalf(USED.idx, this.#nextUsed); // a locked store: what comes before is seen before
+    this.#used.forget();
+    for (let entry = state[PUBLISHED]; entry !== this.#nextUsed; entry = (entry + 1) & 0xffff) {
+      this.#setInFlight(this.#given[entry % this.#layout.size], false);
     }
-    const event = this.#half(available + AVAILABLE.ring + size * AVAILABLE.entry);
-    return ((this.#nextUsed - event - 1) & 0xffff) < ((this.#nextUsed - before) & 0xffff);
+    state[PUBLISHED] = this.#nextUsed; // now that nothing is left to be done for them
+  }
+
+  /** Whether the driver wants to hear of what was published since it was last asked. */
+  get wantsInterrupt(): boolean {
+    const published = this.state[PUBLISHED];
+    if (!this.#canServe || this.#signalled === published) return false;
+    const { size } = this.#layout, before = this.#signalled;
+    this.#signalled = published;
+    if (!this.#features.eventIndex) return (this.#half(AVAILABLE.flags) & AVAILABLE_NO_INTERRUPT) === 0;
+    const event = this.#half(AVAILABLE.ring + size * AVAILABLE.entry);
+    return ((published - event - 1) & 0xffff) < ((published - before) & 0xffff);
   }
 
   /** Whether the driver is to say when it has put something there. Whoever turns that on has to look once more. */
   setNotifications(on: boolean): void {
     if (!this.#canServe || on === this.#wantsNotifications) return;
     this.#wantsNotifications = on;
-    if (!this.#features.eventIndex) this.#setHalf(this.#layout.used + USED.flags, on ? 0 : USED_NO_NOTIFY);
+    if (!this.#features.eventIndex) this.#setHalf(USED.flags, on ? 0 : USED_NO_NOTIFY);
     else if (on) this.#askForNotification();
   }
 
-  get #nextAvailable(): number {
-    return this.state[NEXT_AVAILABLE];
+  get #canServe(): boolean {
+    return this.#layout.size > 0 && !this.#isBroken;
   }
 
-  set #nextAvailable(next: number) {
-    Atomics.store(this.state, NEXT_AVAILABLE, next & 0xffff);
-  }
-
-  get #nextUsed(): number {
-    return this.state[NEXT_USED];
-  }
-
-  set #nextUsed(next: number) {
-    Atomics.store(this.state, NEXT_USED, next & 0xffff);
+  #askForNotification(): void {
+    this.#setHalf(USED.ring + this.#layout.size * USED.entry, this.state[NEXT_AVAILABLE]);
   }
 
   #isInFlight(head: number): boolean {
@@ -188,22 +246,25 @@ export class Virtqueue {
 
   #setInFlight(head: number, is: boolean): void {
     const word = IN_FLIGHT + (head >>> 5), bit = 1 << (head & 31);
-    if (is) Atomics.or(this.state, word, bit);
-    else Atomics.and(this.state, word, ~bit);
+    if (is) this.state[word] |= bit;
+    else this.state[word] &= ~bit;
   }
 
-  /** The model before this one may have died between any two steps of {@linkcode take} and {@linkcode give}. */
+  /** The model before this one may have died between any two steps of {@linkcode take} and {@linkcode publish}. */
   #recover(): void {
-    const { size, available, used } = this.#layout;
-    const given = (this.#half(used + USED.idx) - this.#nextUsed) & 0xffff;
-    for (let count = 0; count < Math.min(given, size); count++) {
-      const head = this.#word(used + USED.ring + this.#nextUsed % size * USED.entry);
+    const { state } = this, { size } = this.#layout;
+    const published = this.#used.at(USED.idx, 2), { views } = this.#used;
+    const end = published < 0 ? state[PUBLISHED] : Atomics.load(views.halves, published / 2);
+    for (let count = 0; count < size && state[PUBLISHED] !== end; count++) {
+      const at = this.#used.at(USED.ring + state[PUBLISHED] % size * USED.entry, USED.entry);
+      const head = at < 0 ? size : this.#used.views.view.getUint32(at, true);
       if (head < size) this.#setInFlight(head, false);
-      this.#nextUsed = this.#nextUsed + 1;
+      state[PUBLISHED] = (state[PUBLISHED] + 1) & 0xffff;
     }
-    const waiting = this.#half(available + AVAILABLE.idx) !== this.#nextAvailable;
-    const head = this.#half(available + AVAILABLE.ring + this.#nextAvailable % size * AVAILABLE.entry);
-    if (waiting && head < size && this.#isInFlight(head)) this.#nextAvailable = this.#nextAvailable + 1;
+    const next = state[NEXT_AVAILABLE], head = this.#headAt(next);
+    const isTaken = head >= 0 && head < size && this.#isInFlight(head);
+    if (isTaken && this.#half(AVAILABLE.idx) !== next) state[NEXT_AVAILABLE] = (next + 1) & 0xffff;
+    this.#endAvailable = state[NEXT_AVAILABLE];
     this.#again = this.#inFlightFrom(0);
   }
 
@@ -219,89 +280,74 @@ export class Virtqueue {
     return !(this.#isBroken ||= !this.#collect(chain, head));
   }
 
-  get #canServe(): boolean {
-    return this.#layout.size > 0 && !this.#isBroken;
-  }
-
-  #askForNotification(): void {
-    const { used, size } = this.#layout;
-    this.#setHalf(used + USED.ring + size * USED.entry, this.#nextAvailable);
+  /** What the driver's ring has at that entry; -1: there is no memory. */
+  #headAt(entry: number): number {
+    const at = this.#available.at(AVAILABLE.ring + entry % this.#layout.size * AVAILABLE.entry, 2);
+    return at < 0 ? -1 : this.#available.views.view.getUint16(at, true);
   }
 
   /** Follows a chain from its head. @returns false it is none */
   #collect(chain: Chain, head: number): boolean {
-    const { size, descriptors } = this.#layout;
+    const { size } = this.#layout;
     chain.clear(head);
     let index = head;
     for (let steps = 0; steps < size; steps++) {
-      if (index >= size) return false;
-      const at = descriptors + index * DESCRIPTOR.bytes, flags = this.#half(at + DESCRIPTOR.flags);
-      if ((flags & DESCRIPTOR_FLAG.INDIRECT) !== 0) return this.#collectTable(chain, at, flags);
-      if (!this.#add(chain, at, flags)) return false;
+      if (index >= size || chain.count === chain.most) return false;
+      const flags = this.#read(chain, this.#descriptors, index);
+      if (flags < 0) return false;
+      if ((flags & DESCRIPTOR_FLAG.INDIRECT) !== 0) return this.#collectTable(chain, flags);
+      if (!chain.add((flags & DESCRIPTOR_FLAG.WRITE) !== 0)) return false;
       if ((flags & DESCRIPTOR_FLAG.NEXT) === 0) return true;
-      index = this.#half(at + DESCRIPTOR.next);
+      index = flags >>> 16;
     }
     return false; // it does not end
   }
 
   /** The rest of a chain is a table of its own: only at its end, and without another in it (2.7.5.3.1). */
-  #collectTable(chain: Chain, at: number, flags: number): boolean {
-    const table = this.#address(at + DESCRIPTOR.addr), bytes = this.#word(at + DESCRIPTOR.len);
-    const entries = bytes / DESCRIPTOR.bytes;
-    if (!this.#features.indirect || (flags & DESCRIPTOR_FLAG.NEXT) !== 0) return false;
-    if (!Number.isInteger(entries) || entries === 0 || !this.memory.contains(table, bytes)) return false;
+  #collectTable(chain: Chain, flags: number): boolean {
+    const address = chain.addresses[chain.count], bytes = chain.lengths[chain.count], table = this.#table;
+    const entries = bytes >>> 4, isTable = bytes > 0 && (bytes & (DESCRIPTOR.bytes - 1)) === 0;
+    if (!isTable || !this.#features.indirect || (flags & DESCRIPTOR_FLAG.NEXT) !== 0) return false;
+    table.place(address, bytes);
+    if (table.at(0, bytes) < 0 && !this.memory.contains(address, bytes)) return false;
     let index = 0;
-    for (let steps = 0; steps < Math.min(entries, chain.most); steps++) {
-      if (index >= entries) return false;
-      const entry = table + index * DESCRIPTOR.bytes, entryFlags = this.#half(entry + DESCRIPTOR.flags);
-      if ((entryFlags & DESCRIPTOR_FLAG.INDIRECT) !== 0 || !this.#add(chain, entry, entryFlags)) return false;
+    for (let steps = 0; steps < entries; steps++) {
+      if (index >= entries || chain.count === chain.most) return false;
+      const entryFlags = this.#read(chain, table, index);
+      if (entryFlags < 0 || (entryFlags & DESCRIPTOR_FLAG.INDIRECT) !== 0) return false;
+      if (!chain.add((entryFlags & DESCRIPTOR_FLAG.WRITE) !== 0)) return false;
       if ((entryFlags & DESCRIPTOR_FLAG.NEXT) === 0) return true;
-      index = this.#half(entry + DESCRIPTOR.next);
+      index = entryFlags >>> 16;
     }
     return false;
   }
 
-  /** One buffer more. What the device reads has to come before what it writes (2.7.4.2). */
-  #add(chain: Chain, at: number, flags: number): boolean {
-    const isWritable = (flags & DESCRIPTOR_FLAG.WRITE) !== 0, length = this.#word(at + DESCRIPTOR.len);
-    if (chain.count === chain.most || (!isWritable && chain.count > chain.readable)) return false;
-    chain.addresses[chain.count] = this.#address(at + DESCRIPTOR.addr);
-    chain.lengths[chain.count++] = length;
-    if (isWritable) {
-      chain.writableBytes += length;
-    } else {
-      chain.readable++;
-      chain.readableBytes += length;
-    }
-    return !this.#isBroken && chain.readableBytes + chain.writableBytes < 2 ** 32;
+  /**
+   * Reads a descriptor, each part of it once (the driver may change it meanwhile), to where the chain's next buffer is.
+   * @returns its flags, and 16 bits above them the next one; -1 there is no memory
+   */
+  #read(chain: Chain, table: RingPart, index: number): number {
+    const offset = index * DESCRIPTOR.bytes, found = table.at(offset, DESCRIPTOR.bytes);
+    if (found < 0 && !table.copy(offset, this.#torn)) return -1;
+    const view = found < 0 ? this.#tornView : table.views.view, at = found < 0 ? 0 : found;
+    // 64 bits; what has more than 53 is nobody's address.
+    const low = view.getUint32(at + DESCRIPTOR.addr, true), high = view.getUint32(at + DESCRIPTOR.addr + 4, true);
+    chain.addresses[chain.count] = high * 2 ** 32 + low;
+    chain.lengths[chain.count] = view.getUint32(at + DESCRIPTOR.len, true);
+    return view.getUint32(at + DESCRIPTOR.flags, true);
   }
 
-  /** What is not there, or not to be written to, reads as 0, and breaks the queue. */
-  #locate(address: number, bytes: number, write: boolean): boolean {
-    if (address % bytes === 0 && this.memory.locate(address, bytes, write, this.#found) === bytes) return true;
+  /** What is not there reads as 0, and breaks the queue. Half words of the rings are aligned. */
+  #half(offset: number): number {
+    const at = this.#available.at(offset, 2);
+    if (at >= 0) return Atomics.load(this.#available.views.halves, at / 2);
     this.#isBroken = true;
-    return false;
+    return 0;
   }
 
-  #half(address: number): number {
-    return this.#locate(address, 2, false) ? Atomics.load(this.#found.halves, this.#found.offset / 2) : 0;
-  }
-
-  #word(address: number): number {
-    return this.#half(address) + this.#half(address + 2) * 0x1_0000;
-  }
-
-  /** 64 bits; what has more than 53 is nobody's address. */
-  #address(address: number): number {
-    return this.#word(address) + this.#word(address + 4) * 2 ** 32;
-  }
-
-  #setHalf(address: number, value: number): void {
-    if (this.#locate(address, 2, true)) Atomics.store(this.#found.halves, this.#found.offset / 2, value);
-  }
-
-  #setWord(address: number, value: number): void {
-    this.#setHalf(address, value & 0xffff);
-    this.#setHalf(address + 2, value >>> 16);
+  #setHalf(offset: number, value: number): void {
+    const at = this.#used.at(offset, 2);
+    if (at >= 0) Atomics.store(this.#used.views.halves, at / 2, value);
+    else this.#isBroken = true;
   }
 }

@@ -179,3 +179,48 @@ Deno.test("GuestMemory reads and writes as an array of pages does, whatever rang
   });
   fc.assert(property, { numRuns: RUNS });
 });
+
+/** Maps and unmaps runs of two banks that follow each other, of two superpages and of half a one. */
+const change = fc.record({
+  gfn: fc.nat(3 * SUPERPAGE_FRAMES),
+  count: fc.oneof(fc.nat(3), fc.nat(2 * SUPERPAGE_FRAMES), fc.constant(SUPERPAGE_FRAMES)),
+  from: fc.oneof(fc.nat(2.5 * SUPERPAGE_FRAMES - 1), fc.constantFrom(0, SUPERPAGE_FRAMES, 2 * SUPERPAGE_FRAMES)),
+  type: fc.constantFrom(...[P2M_TYPE.RAM_RW, P2M_TYPE.RAM_RW, P2M_TYPE.RAM_RO, P2M_TYPE.MMIO_DM]),
+  aligned: fc.boolean(),
+});
+const look = fc.record({
+  address: fc.nat(3.5 * SUPERPAGE_FRAMES * PAGE_SIZE),
+  size: fc.oneof(fc.integer({ min: 1, max: 64 }), fc.integer({ min: 1, max: SUPERPAGE_FRAMES * PAGE_SIZE })),
+  writing: fc.boolean(),
+});
+
+Deno.test("locate() finds memory where the p2m has it, as far as it lies together, after each change", () => {
+  using machine = new MachineMemory();
+  using table = p2mMemory();
+  const p2m = new P2m(table.address), banks = new BankViews(machine.tableAddress), memory = new GuestMemory(p2m, banks);
+  const large = machine.allocate("locate-large", 2 * SUPERPAGE_FRAMES, 1);
+  const small = machine.allocate("locate-small", SUPERPAGE_FRAMES / 2, 1);
+  assertEquals(small.firstMfn, large.firstMfn + large.frames);
+  const found = { memory: banks.memory(0), offset: 0 };
+  const step = fc.tuple(change, fc.array(look, { maxLength: 6 }));
+  const property = fc.property(fc.array(step, { maxLength: 8 }), (steps) => {
+    p2m.unmap(0 as Gfn, 6 * SUPERPAGE_FRAMES);
+    for (const [{ gfn, count, from, type, aligned }, looks] of steps) {
+      const first = aligned ? gfn - gfn % SUPERPAGE_FRAMES : gfn;
+      p2m.map(first as Gfn, large.firstMfn + from, Math.min(count, 2.5 * SUPERPAGE_FRAMES - from), type);
+      for (const { address, size, writing } of looks) {
+        const bytes = memory.locate(address, size, writing, found), page = Math.floor(address / PAGE_SIZE);
+        assertEquals(bytes > 0, memory.frame(page, writing) >= 0);
+        if (bytes === 0) continue;
+        assertEquals(bytes >= Math.min(size, (page + 1) * PAGE_SIZE - address) && bytes <= size, true);
+        const bank = banks.find(memory.frame(page, writing)), start = found.offset - address % PAGE_SIZE;
+        assertEquals(found.memory, banks.memory(bank));
+        for (let at = 0; page * PAGE_SIZE + at < address + bytes; at += PAGE_SIZE) {
+          const mfn = memory.frame(page + at / PAGE_SIZE, writing);
+          assertEquals([banks.find(mfn), mfn < 0 ? -1 : banks.offset(bank, mfn)], [bank, start + at]);
+        }
+      }
+    }
+  });
+  fc.assert(property, { numRuns: RUNS });
+});

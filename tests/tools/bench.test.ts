@@ -38,6 +38,7 @@ const PROMISED = [
   "evtchn_send_us",
   "evtchn_us",
   "evtchn_ratio_vs_c",
+  "blk_backend_ratio_vs_c",
 ];
 
 async function bench(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {

@@ -1,6 +1,7 @@
 /** Guest memory with a queue in it, as a driver has it: good or bad. */
 
 import type { GuestMemoryAccess, LocatedMemory } from "../../src/dm/host.ts";
+import { MemoryViews } from "../../src/memory/memory_views.ts";
 import { AVAILABLE, DESCRIPTOR, USED } from "../../src/virtio/abi.ts";
 import type { QueueLayout } from "../../src/virtio/virtqueue.ts";
 
@@ -11,12 +12,25 @@ export const PAGES = [0x1000, 0x2000, 0x8000] as const, PAGE = 4096;
 export class TestMemory implements GuestMemoryAccess {
   readonly bytes = new Uint8Array(PAGES.length * PAGE);
   readonly view = new DataView(this.bytes.buffer);
-  readonly #halves = new Uint16Array(this.bytes.buffer);
+  readonly #views = new MemoryViews(this.bytes.buffer, 0x7000_0000_0000);
+
+  /** Where each of the pages is in `bytes`. */
+  readonly #places = PAGES.map((_, page) => page);
 
   /** Where an address is in `bytes`, or -1. */
   at(address: number): number {
     const page = PAGES.findIndex((first) => address >= first && address < first + PAGE);
-    return page < 0 ? -1 : page * PAGE + address - PAGES[page];
+    return page < 0 ? -1 : this.#places[page] * PAGE + address - PAGES[page];
+  }
+
+  /** Has two pages change their places, and what is in them with them. */
+  exchange(one: number, other: number): void {
+    const places = this.#places,
+      [at, to] = [places[one] * PAGE, places[other] * PAGE],
+      old = this.bytes.slice(at, at + PAGE);
+    this.bytes.copyWithin(at, to, to + PAGE);
+    this.bytes.set(old, to);
+    [places[one], places[other]] = [places[other], places[one]];
   }
 
   read(address: number, target: Uint8Array): void {
@@ -37,10 +51,8 @@ export class TestMemory implements GuestMemoryAccess {
   locate(address: number, sizeBytes: number, _write: boolean, found: LocatedMemory): number {
     const at = this.at(address);
     if (at < 0) return 0;
-    found.bytes = this.bytes;
-    found.halves = this.#halves;
+    found.memory = this.#views;
     found.offset = at;
-    found.address = 0x7000_0000_0000 + at;
     return Math.min(sizeBytes, PAGE - at % PAGE);
   }
 }

@@ -37,6 +37,8 @@ Deno.test("take() follows a chain, and give() gives it back", () => {
   assertEquals([queue.take(chain), chain.head, buffers(chain)], [true, 3, ["2000+16", "8000+512w", "8fff+1w"]]);
   assertEquals([chain.readableBytes, chain.writableBytes, queue.take(chain)], [16, 513, false]);
   queue.give(3, 513);
+  assertEquals(driver.used, []);
+  queue.publish();
   assertEquals([driver.used, queue.isBroken], [[[3, 513]], false]);
 });
 
@@ -50,6 +52,32 @@ Deno.test("take() takes the rest of a chain from a table, if the driver may have
     assertEquals([queue.take(chain), queue.isBroken], [features.indirect, !features.indirect]);
     if (features.indirect) assertEquals([chain.head, buffers(chain)], [1, ["8000+10", "8010+20w"]]);
   }
+});
+
+Deno.test("take() reads a table whose descriptors are torn between pages, at any address", () => {
+  for (const table of [TABLE - 8, TABLE - 7, TABLE - 16, TABLE + 3]) {
+    const { driver, queue, chain } = begun(ALL);
+    driver.descriptor(PAGES[0], 1, { addr: table, len: 32, flags: INDIRECT });
+    driver.descriptor(table, 0, { addr: 0x8000, len: 10, flags: NEXT, next: 1 });
+    driver.descriptor(table, 1, { addr: 0x8010, len: 20, flags: WRITE });
+    driver.offer(1);
+    assertEquals([queue.take(chain), buffers(chain)], [true, ["8000+10", "8010+20w"]], table.toString(16));
+  }
+});
+
+Deno.test("a queue that the driver moves on to other memory goes on there", () => {
+  const { driver, queue, chain } = begun();
+  driver.descriptor(PAGES[0], 0, { addr: 0x2000, len: 1 });
+  driver.offer(0);
+  assertEquals([queue.take(chain), queue.take(chain)], [true, false]);
+  queue.give(0, 0);
+  queue.publish();
+  driver.memory.exchange(0, 2);
+  driver.offer(0);
+  assertEquals([queue.take(chain), queue.take(chain)], [true, false]);
+  queue.give(0, 7);
+  queue.publish();
+  assertEquals(driver.used, [[0, 0], [0, 7]]);
 });
 
 const HUGE = 2 ** 32 - 1;
@@ -121,6 +149,7 @@ for (const [name, play] of Object.entries(BAD)) {
     play(driver);
     assertEquals([queue.take(chain), queue.isBroken, queue.hasRequest, queue.take(chain)], [false, true, false, false]);
     queue.give(0, 1);
+    queue.publish();
     assertEquals([driver.used, queue.wantsInterrupt], [[], false]);
     queue.end();
     assertEquals([queue.isReady, queue.isBroken], [false, false]);
@@ -133,7 +162,16 @@ for (const [name, play] of Object.entries(BAD)) {
 Deno.test("begin() refuses rings that are not where memory is", () => {
   const { driver, queue } = begun(), { layout } = driver;
   for (const part of ["descriptors", "available", "used"] as const) {
-    for (const address of [0, 0x10_0000, PAGES[2] + PAGE - 8, 2 ** 60, NaN]) {
+    for (
+      const address of [
+        0,
+        layout[part] + (part === "descriptors" ? 2 ** 20 : 1),
+        0x10_0000,
+        PAGES[2] + PAGE - 8,
+        2 ** 60,
+        NaN,
+      ]
+    ) {
       queue.end();
       assertEquals(queue.begin({ ...layout, [part]: address }, PLAIN), false, `${part} at ${address}`);
     }
@@ -147,6 +185,7 @@ Deno.test("the driver hears of what is given back as it wants to: by the flag, o
     driver.offer(0);
     assert(queue.take(chain));
     queue.give(0, 1);
+    queue.publish();
     return queue.wantsInterrupt;
   };
   assertEquals([queue.wantsInterrupt, round(queue, driver), queue.wantsInterrupt], [false, true, false]);
@@ -174,36 +213,32 @@ Deno.test("the device says whether it wants to hear: by the flag, or by the inde
   assertEquals([other.availableEvent, chain.head], [3, 0]);
 });
 
-/** Calls `before` at each atomic access that `run` makes. */
-function atEachAtomic(run: () => void, before: () => void): void {
-  const real = { store: Atomics.store, or: Atomics.or, and: Atomics.and };
-  const watched = Object.entries(real).map(([name, access]) => [name, (...given: Parameters<typeof Atomics.store>) => {
-    before();
-    return (access as typeof Atomics.store)(...given);
-  }]);
-  Object.assign(Atomics, Object.fromEntries(watched));
-  try {
-    run();
-  } finally {
-    Object.assign(Atomics, real);
-  }
+/** State that says when it changes: a model may die before that. */
+function watchedState(before: () => void): Uint32Array {
+  return new Proxy(Array.from(newState()), {
+    set(words, word, value) {
+      before();
+      return Reflect.set(words, word, value);
+    },
+  }) as unknown as Uint32Array;
 }
 
 Deno.test("wherever a device's model dies, the next one gives back each request that it had not, once", () => {
   for (const features of [PLAIN, ALL]) {
-    const driver = new TestDriver(SIZE), state = newState(), queue = new Virtqueue(driver.memory, state);
-    const chain = new Chain(MOST), heads = [5, 2, 7, 0, 1, 6, 4, 3];
+    const moments: { memory: Uint8Array; state: Uint32Array }[] = [];
+    const note = () => void moments.push({ memory: driver.memory.bytes.slice(), state: Uint32Array.from(state) });
+    const driver = new TestDriver(SIZE), state: Uint32Array = watchedState(() => note());
+    const queue = new Virtqueue(driver.memory, state), chain = new Chain(MOST), heads = [5, 2, 7, 0, 1, 6, 4, 3];
     for (const head of heads) driver.descriptor(PAGES[0], head, { addr: 0x2000, len: 1, flags: WRITE });
     queue.begin(driver.layout, features);
     heads.forEach((head) => driver.offer(head));
-    const moments: { memory: Uint8Array; state: Uint32Array }[] = [];
-    const note = () => void moments.push({ memory: driver.memory.bytes.slice(), state: state.slice() });
-    atEachAtomic(() => {
-      for (const group of [3, 1, 4]) {
-        const taken = Array.from({ length: group }, () => (queue.take(chain), chain.head));
-        for (const head of taken.reverse()) queue.give(head, 1);
-      }
-    }, note);
+    moments.length = 0;
+    for (const group of [3, 1, 4]) {
+      const taken = Array.from({ length: group }, () => (queue.take(chain), chain.head));
+      for (const head of taken.reverse()) queue.give(head, 1);
+      note();
+      queue.publish();
+    }
     note();
     assert(moments.length > 3 * heads.length, `${moments.length} moments`);
     for (const [number, moment] of moments.entries()) {
@@ -213,6 +248,7 @@ Deno.test("wherever a device's model dies, the next one gives back each request 
       const taken: number[] = [];
       while (next.hasRequest && next.take(chain)) taken.push(chain.head);
       for (const head of taken) next.give(head, 1);
+      next.publish();
       const given = driver.used.map(([head]) => head);
       assertEquals(given.toSorted(), heads.toSorted(), `moment ${number}: ${given}`);
       assertEquals([next.isBroken, moment.state.subarray(2).every((word) => word === 0)], [false, true]);
@@ -235,6 +271,7 @@ Deno.test("whatever is in memory, a queue ends, stays inside, and never throws",
         assert(requests <= SIZE && chain.count <= MOST && chain.readable <= chain.count);
         assert(chain.readableBytes + chain.writableBytes < 2 ** 32);
         queue.give(chain.head, 1);
+        queue.publish();
         void queue.wantsInterrupt;
       }
       assertEquals(driver.memory.bytes.subarray(2 * PAGE).every((byte) => byte === 0), true);

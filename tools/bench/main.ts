@@ -8,6 +8,7 @@
 import { parseArgs } from "@std/cli";
 import { Kvm, KvmUnavailable } from "../../src/kvm/kvm.ts";
 import { STATUS } from "../../src/domain/outcome.ts";
+import { blockBackend } from "./block_backend.ts";
 import { dispatch } from "./dispatch.ts";
 import { events } from "./events.ts";
 import { exits } from "./exits.ts";
@@ -47,6 +48,7 @@ const BENCHMARKS: Record<string, Benchmark> = {
   "violations": violations,
   "revokes": revokes,
   "storm": storm,
+  "block-backend": blockBackend,
 };
 
 const SCHEMA = 1;
