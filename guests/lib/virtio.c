@@ -132,6 +132,12 @@ bool virtio_take(struct virtio_queue *queue, uint16_t *head, uint32_t *written) 
   return true;
 }
 
+bool virtio_want_interrupt(struct virtio_queue *queue) {
+  queue->available.used_event = queue->seen;
+  asm volatile("mfence" : : : "memory");
+  return queue->seen == queue->used.index;
+}
+
 uint32_t virtio_interrupts(const struct virtio_device *device) {
   uint32_t status = virtio_register(device, INTERRUPT_STATUS);
   if (status) virtio_set_register(device, INTERRUPT_ACK, status);

@@ -72,5 +72,8 @@ void virtio_notify(const struct virtio_device *device, struct virtio_queue *queu
 // Takes back a request that is done. False: there is none yet.
 bool virtio_take(struct virtio_queue *queue, uint16_t *head, uint32_t *written);
 
+// Has the device interrupt when the next request is done. False: it is done already.
+bool virtio_want_interrupt(struct virtio_queue *queue);
+
 // What the device has interrupted for since the last time; and it need not again for that.
 uint32_t virtio_interrupts(const struct virtio_device *device);

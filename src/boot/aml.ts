@@ -76,9 +76,9 @@ export function fixedMemory(address: number, sizeBytes: number): Uint8Array {
   return Uint8Array.of(0x86, 9, 0, 1, ...littleEndian(address, 4), ...littleEndian(sizeBytes, 4));
 }
 
-/** Interrupt(ResourceConsumer, Edge, ActiveHigh, Exclusive) {gsi} (6.4.3.6). */
-export function edgeInterrupt(gsi: number): Uint8Array {
-  return Uint8Array.of(0x89, 6, 0, 0b0011, 1, ...littleEndian(gsi, 4));
+/** Interrupt(ResourceConsumer, Edge or Level, ActiveHigh, Exclusive) {gsi} (6.4.3.6). */
+export function interrupt(gsi: number, trigger: "edge" | "level"): Uint8Array {
+  return Uint8Array.of(0x89, 6, 0, trigger === "edge" ? 0b0011 : 0b0001, 1, ...littleEndian(gsi, 4));
 }
 
 /** The bytes one after another. */

@@ -117,7 +117,7 @@ function virtioNode(registers: VirtioRegisters): [name: string, node: TreeNode] 
     properties: {
       compatible: "virtio,mmio",
       reg: cells(registers),
-      interrupts: interruptCells(registers.gsi),
+      interrupts: interruptCells(registers),
       "interrupt-parent": [IO_APIC_PHANDLE],
       "dma-coherent": [],
     },

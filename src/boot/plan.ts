@@ -67,11 +67,12 @@ export interface Module {
   readonly commandLine: string;
 }
 
-/** A virtio device as a guest is told of it: registers over MMIO below 4 GiB, and an interrupt by edge, active high. */
+/** A virtio device as a guest is told of it: registers over MMIO below 4 GiB, and an interrupt, active high. */
 export interface VirtioRegisters {
   readonly address: number;
   readonly sizeBytes: number;
   readonly gsi: number;
+  readonly trigger: "edge" | "level";
 }
 
 /** By what a guest learns of its virtio devices. */

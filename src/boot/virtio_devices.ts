@@ -1,14 +1,14 @@
 /** How a guest is told of its virtio devices: ACPI tables name them for everybody, and one way more is for who reads none. */
 
-import { type Aml, device, edgeInterrupt, fixedMemory, integer, name, resourceTemplate, text } from "./aml.ts";
+import { type Aml, device, fixedMemory, integer, interrupt, name, resourceTemplate, text } from "./aml.ts";
 import { elfNotes, isElf, parseElf } from "./elf.ts";
 import type { Announcement, BootRequest, VirtioRegisters } from "./plan.ts";
 
 /** Linux names its own notes so (include/linux/elfnote.h). */
 const LINUX_NOTE = "Linux";
 
-/** "edge, rising" as Linux's x86 code counts (arch/x86/kernel/devicetree.c). */
-const RISING_EDGE = 3;
+/** Triggers as Linux's x86 code counts them in device trees (arch/x86/kernel/devicetree.c). */
+const TRIGGERS = { edge: 3, level: 1 } as const;
 
 /**
  * How a guest learns of its devices. Linux that finds one in two ways makes two of it, of which one cannot have the
@@ -41,17 +41,17 @@ export function withCommandLine(request: BootRequest): BootRequest {
 }
 
 /** The n-th device for the DSDT, by the id that Linux gave it. _CCA: what it writes, caches see. */
-export function acpiDevice({ address, sizeBytes, gsi }: VirtioRegisters, n: number): Aml {
+export function acpiDevice({ address, sizeBytes, gsi, trigger }: VirtioRegisters, n: number): Aml {
   return device(
     `VIO${n.toString(16).toUpperCase()}`,
     name("_HID", text("LNRO0005")),
     name("_UID", integer(n)),
     name("_CCA", integer(1)),
-    name("_CRS", resourceTemplate(fixedMemory(address, sizeBytes), edgeInterrupt(gsi))),
+    name("_CRS", resourceTemplate(fixedMemory(address, sizeBytes), interrupt(gsi, trigger))),
   );
 }
 
-/** The interrupt specifier of a device tree node of that GSI: two cells. */
-export function interruptCells(gsi: number): number[] {
-  return [gsi, RISING_EDGE];
+/** The interrupt specifier of a device tree node: two cells. */
+export function interruptCells({ gsi, trigger }: VirtioRegisters): number[] {
+  return [gsi, TRIGGERS[trigger]];
 }

@@ -50,7 +50,7 @@ Boots each IMAGE in turn; its console is stdin and stdout. Ctrl-] leaves an inte
   --device-model PATH[,memory=WHAT]
                      a device model: a module, or a Unix socket where one connects (docs/device-model-protocol.md);
                      WHAT it sees of the guest's memory: all, none (none), FIRST-LAST[+FIRST-LAST...]; may be repeated
-  --disk FILE[,ro][,legacy][,queues=N][,memory=WHAT]
+  --disk FILE[,ro][,legacy][,irq=level][,queues=N][,memory=WHAT]
                      a virtio disk, whose model sees all of the guest's memory, or WHAT as above (docs/virtio.md); may be
                      repeated
   --rng              a virtio source of entropy

@@ -15,22 +15,25 @@ export interface DiskOptions extends VirtioDeviceOptions {
   readonly queues?: number;
 }
 
-const WORDS = ["ro", "legacy", "format=raw"];
+const WORDS = ["ro", "legacy", "format=raw", "irq=edge", "irq=level"];
 
-/** "FILE[,ro][,legacy][,format=raw][,queues=N][,memory=WHAT]". @throws {UsageError} */
+/** "FILE[,ro][,legacy][,format=raw][,irq=edge|level][,queues=N][,memory=WHAT]". @throws {UsageError} */
 export function parseDisk(text: string): DiskOptions {
   const [file, ...words] = text.split(",");
   const value = (key: string) => words.findLast((word) => word.startsWith(`${key}=`))?.slice(key.length + 1);
   const isKnown = (word: string) => WORDS.includes(word) || /^(queues|memory)=/.test(word);
   const unknown = words.find((word) => !isKnown(word));
   if (unknown !== undefined) {
-    throw new UsageError(`disk ${file}: ${unknown} is not ro, legacy, format=raw, queues= or memory=`);
+    throw new UsageError(
+      `disk ${file}: ${unknown} is not ro, legacy, format=raw, irq=edge, irq=level, queues= or memory=`,
+    );
   }
   const queues = value("queues"), memory = value("memory");
   return {
     file,
     readOnly: words.includes("ro"),
     legacy: words.includes("legacy"),
+    trigger: words.includes("irq=level") ? "level" : "edge",
     ...(queues !== undefined && { queues: Number(queues) }),
     ...(memory !== undefined && { memory: parseGrant(memory) }),
   };

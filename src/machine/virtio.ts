@@ -13,6 +13,11 @@ export interface VirtioDeviceOptions {
   /** The device is as before virtio 1.0; default false. */
   readonly legacy?: boolean;
   /**
+   * How the guest takes its interrupt, and is told to; default "edge". A guest that has its I/O APIC take the line by level
+   * needs "level", else it loses interrupts.
+   */
+  readonly trigger?: "edge" | "level";
+  /**
    * What its model sees of the guest's memory; default "all". Of a device with less the driver has to know that
    * (VIRTIO_F_ACCESS_PLATFORM), and to keep its rings and buffers in that memory.
    */
@@ -71,5 +76,7 @@ export function virtioModels({ disks = [], rngs = 0 }: VirtioOptions): VirtioMod
 
 /** Where their registers and interrupts are. */
 export function virtioRegisters(models: readonly VirtioModel[]): VirtioRegisters[] {
-  return models.map(({ configuration: { address, gsi } }) => ({ address, sizeBytes: MMIO_BYTES, gsi }));
+  return models.map(({ configuration: { address, gsi, trigger = "edge" } }) => {
+    return { address, sizeBytes: MMIO_BYTES, gsi, trigger };
+  });
 }

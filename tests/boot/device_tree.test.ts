@@ -86,13 +86,12 @@ testWith(
 
 testWith(
   [DTC],
-  "a guest that is told so finds virtio devices in its tree, each with an edge at an input of the I/O APIC",
+  "a guest that is told so finds virtio devices in its tree, each at an input of the I/O APIC, by edge or level",
   async () => {
-    const virtio = [{ address: 0xd000_0000, sizeBytes: 512, gsi: 5 }, {
-      address: 0xd000_1000,
-      sizeBytes: 512,
-      gsi: 11,
-    }];
+    const virtio = [
+      { address: 0xd000_0000, sizeBytes: 512, gsi: 5, trigger: "edge" },
+      { address: 0xd000_1000, sizeBytes: 512, gsi: 11, trigger: "level" },
+    ] as const;
     const request = { ...requestFor(TEXT), virtio };
     const text = async (announcement: BootRequest["announcement"]) =>
       (await source(flatten(machineTree({ ...request, announcement }, memoryMap(request.memoryBytes)))))
@@ -106,7 +105,7 @@ testWith(
         'virtio_mmio@d0000000 { compatible = "virtio,mmio"; dma-coherent; interrupt-parent = <0x01>; ' +
         "interrupts = <0x05 0x03>; reg = <0x00 0xd0000000 0x00 0x200>; };",
         'virtio_mmio@d0001000 { compatible = "virtio,mmio"; dma-coherent; interrupt-parent = <0x01>; ' +
-        "interrupts = <0x0b 0x03>; reg = <0x00 0xd0001000 0x00 0x200>; };",
+        "interrupts = <0x0b 0x01>; reg = <0x00 0xd0001000 0x00 0x200>; };",
       ]
     ) assert(told.includes(node), `${node} is not in\n${told}`);
     assert(!(await text("ACPI")).includes("virtio,mmio"));

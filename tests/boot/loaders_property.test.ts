@@ -98,7 +98,7 @@ const machines = fc.record({
   xen: fc.constantFrom("auto", "on", "off"),
   regions: fc.constantFrom([], [{ address: 2 ** 33, sizeBytes: 2 ** 30 }]),
   deviceTree: fc.boolean(),
-  virtio: fc.constantFrom([], [{ address: 0xd000_0000, sizeBytes: 512, gsi: 5 }]),
+  virtio: fc.constantFrom([], [{ address: 0xd000_0000, sizeBytes: 512, gsi: 5, trigger: "edge" as const }]),
   modules: fc.constantFrom([], [], [{ name: "module", bytes: new Uint8Array(100), commandLine: "its own" }]),
 });
 

@@ -17,7 +17,12 @@ import {
   xenNote,
 } from "./images.ts";
 
-const VIRTIO = [{ address: 0xd000_0000, sizeBytes: 512, gsi: 5 }, { address: 0xd000_1000, sizeBytes: 512, gsi: 11 }];
+const VIRTIO = [{ address: 0xd000_0000, sizeBytes: 512, gsi: 5, trigger: "edge" }, {
+  address: 0xd000_1000,
+  sizeBytes: 512,
+  gsi: 11,
+  trigger: "level",
+}] as const;
 const WORDS = "virtio_mmio.device=512@0xd0000000:5 virtio_mmio.device=512@0xd0001000:11";
 
 /** vmlinux: PVH's note, and one by which Linux names what it was built from. */
@@ -61,19 +66,21 @@ Deno.test("the command line that is handed over ends with the devices, if it tel
   assertEquals(told(pvhImage(), { commandLine: "a", virtio: [] }), "a");
 });
 
-Deno.test("a device's AML: id, number, coherence, registers, and an interrupt by edge that nobody shares", () => {
+Deno.test("a device's AML: id, number, coherence, registers, and an interrupt by edge or level that nobody shares", () => {
   const hid = "085f484944" + "0d4c4e524f3030303500", uid = "085f554944" + "0a0a", cca = "085f434341" + "01";
-  const registers = "86090001" + "00a000d0" + "00020000", interrupt = "89060003" + "01" + "0b000000";
-  const crs = "085f435253" + "111a0a17" + registers + interrupt + "7900";
-  const body = "56494f41" + hid + uid + cca + crs;
-  const aml = acpiDevice({ address: 0xd000_a000, sizeBytes: 512, gsi: 11 }, 10).toHex();
-  assertEquals(body.length / 2 + 2, 0x42);
-  assertEquals(aml, "5b82" + "4204" + body);
+  const registers = "86090001" + "00a000d0" + "00020000";
+  for (const [trigger, flags] of [["edge", "03"], ["level", "01"]] as const) {
+    const crs = "085f435253" + "111a0a17" + registers + "890600" + flags + "01" + "0b000000" + "7900";
+    const body = "56494f41" + hid + uid + cca + crs;
+    const aml = acpiDevice({ address: 0xd000_a000, sizeBytes: 512, gsi: 11, trigger }, 10).toHex();
+    assertEquals(body.length / 2 + 2, 0x42);
+    assertEquals(aml, "5b82" + "4204" + body);
+  }
 });
 
 Deno.test("every machine's DSDT names its devices, whatever else tells of them", () => {
   for (const image of [pvhImage(), bzImageFile(), TEXT]) {
-    const dsdt = (virtio: typeof VIRTIO) =>
+    const dsdt = (virtio: BootRequest["virtio"]) =>
       planBoot(requestFor(image, { virtio })).segments.find(({ what }) => what === "DSDT")!.bytes.toHex();
     assert(dsdt(VIRTIO).endsWith(VIRTIO.map((registers, n) => acpiDevice(registers, n).toHex()).join("")));
     assert(!dsdt([]).includes(new TextEncoder().encode("LNRO0005").toHex()));

@@ -32,9 +32,9 @@ testWith(
   "status, pause and resume say what the vCPUs do",
   () =>
     controlled(["--vcpus", "2", "guests/echo.img"], "> ", async (client, command) => {
-      // What it has printed may still be acknowledged.
-      const isWaiting = async () => String((await client.execute("status")).vcpus).includes("waiting");
-      while (await isWaiting());
+      // What it has printed may still be acknowledged, and the other one's thread may still start.
+      const isSettled = async () => !/waiting|offline/.test(String((await client.execute("status")).vcpus));
+      while (!await isSettled());
       assertEquals(await client.execute("status"), { paused: false, vcpus: ["running", "running"] });
       assertEquals(await client.execute("pause"), { vcpus: ["paused", "paused"] });
       assertEquals(await client.execute("status"), { paused: true, vcpus: ["paused", "paused"] });

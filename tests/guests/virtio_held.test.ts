@@ -2,7 +2,7 @@
 
 import { assertEquals, assertMatch } from "@std/assert";
 import { boot } from "xenolith/testing";
-import { KVM, testWith } from "../support/capabilities.ts";
+import { ANY_KVM, testWith } from "../support/capabilities.ts";
 import { childProcesses } from "../support/host.ts";
 
 /** How often; each time the guest waits until the next model has loaded its code. */
@@ -13,30 +13,34 @@ function models(): number[] {
   return childProcesses().filter(({ command }) => command.includes("model-process")).map(({ pid }) => pid);
 }
 
-testWith([KVM], "a virtio disk's model is killed over and over: with --hold each request is done once", async () => {
-  const disk = await Deno.makeTempFile({ prefix: "xenolith-disk-" });
-  await using _ = { [Symbol.asyncDispose]: () => Deno.remove(disk) };
-  await Deno.truncate(disk, 1 << 20);
-  await using vm = await boot("guests/virtio-held.img", {
-    disks: [disk],
-    hold: true,
-    timeoutMs: 60_000 + KILLS * 10_000,
-  });
-  for (let kill = 0; kill < KILLS; kill++) {
-    const [model] = models();
-    await vm.console.expect(/virtio-held: \d+\n/);
-    Deno.kill(model, "SIGKILL");
-    while (models().every((pid) => pid === model)) await vm.console.expect(/virtio-held: \d+\n/);
-  }
-  vm.console.send("\n");
-  const { status, reason } = await vm.exited;
-  assertEquals(status, 0, `${reason}\n${vm.console.text}`);
-  assertMatch(vm.console.text, /virtio-held: \d+ requests, each done once\n$/);
-  await vm[Symbol.asyncDispose]();
-  assertEquals(models(), []);
-});
+testWith(
+  [ANY_KVM],
+  "a virtio disk's model is killed over and over: with --hold each request is done once",
+  async () => {
+    const disk = await Deno.makeTempFile({ prefix: "xenolith-disk-" });
+    await using _ = { [Symbol.asyncDispose]: () => Deno.remove(disk) };
+    await Deno.truncate(disk, 1 << 20);
+    await using vm = await boot("guests/virtio-held.img", {
+      disks: [disk],
+      hold: true,
+      timeoutMs: 60_000 + KILLS * 10_000,
+    });
+    for (let kill = 0; kill < KILLS; kill++) {
+      const [model] = models();
+      await vm.console.expect(/virtio-held: \d+\n/);
+      Deno.kill(model, "SIGKILL");
+      while (models().every((pid) => pid === model)) await vm.console.expect(/virtio-held: \d+\n/);
+    }
+    vm.console.send("\n");
+    const { status, reason } = await vm.exited;
+    assertEquals(status, 0, `${reason}\n${vm.console.text}`);
+    assertMatch(vm.console.text, /virtio-held: \d+ requests, each done once\n$/);
+    await vm[Symbol.asyncDispose]();
+    assertEquals(models(), []);
+  },
+);
 
-testWith([KVM], "without --hold the end of a virtio disk's model is the end of the run, in one line", async () => {
+testWith([ANY_KVM], "without --hold the end of a virtio disk's model is the end of the run, in one line", async () => {
   const disk = await Deno.makeTempFile({ prefix: "xenolith-disk-" });
   await using _ = { [Symbol.asyncDispose]: () => Deno.remove(disk) };
   await Deno.truncate(disk, 1 << 20);
