@@ -63,6 +63,8 @@ export interface Attachment {
   bindChannel(port: number, index: number): void;
   /** Sends the guest an event. */
   notifyChannel(port: number): void;
+  /** The model has come to rest, since its successor is to take over. */
+  rested(): void;
   /** Wakes whoever carries a vCPU whose request was answered. */
   notify(vcpu: number): void;
 }

@@ -224,6 +224,11 @@ export interface DeviceModelHost {
   /** Called once, when the domain has stopped and the last access is answered: the last words. May block. What came to be last goes first. */
   beforeStop(flush: () => void): void;
   /**
+   * Called once, when another generation of the model is about to take over: what is under way is to be brought to its
+   * end, and what is to stay is in {@linkcode state}. May block, but not for long: the guest stands still.
+   */
+  beforeRelief(finish: () => void): void;
+  /**
    * Blocks until `descriptor` reports one of `events`, an error or a hang-up, or the domain stops; inside `beforeStop`
    * only the descriptor counts. @returns false if it stops
    */

@@ -114,6 +114,9 @@ export class RemoteServer implements Attachment, Disposable {
     this.connection.call("remote_shutdown", { reason: number });
   }
 
+  /** The hypervisor looks nobody over that shoulder: another process is relieved by its connection's end. */
+  rested(): void {}
+
   notify(vcpu: number): void {
     this.#board.wake(vcpu);
   }

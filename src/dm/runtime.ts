@@ -6,9 +6,10 @@ import { AdaptiveSpin } from "../events/spin.ts";
 import { RANGE, type RangeType, STATE, TYPE } from "../ioreq/abi.ts";
 import { ENOSPC } from "../linux/errno.ts";
 import { DmOpError } from "../ioreq/dm_op_error.ts";
-import { MAX_CHANNELS, portChannel, portFault, portVcpu } from "../ioreq/notification.ts";
+import { MAX_CHANNELS, portChannel, portFault, portVcpu, RELIEF } from "../ioreq/notification.ts";
 import type { IoreqSlots } from "../ioreq/slots.ts";
 import type { Attachment } from "./attachment.ts";
+import { Claims, mask } from "./claims.ts";
 import type {
   DeviceMemory,
   DeviceModelHost,
@@ -32,14 +33,6 @@ const REQUESTS_PER_LOOK = 64;
 const MAX_WATCHES = 63;
 /** Ports of an x86 processor. */
 const PORTS = 0x1_0000;
-/** Registers of a PCI function that mechanism #1 reaches. */
-const PCI_REGISTERS = 0x100;
-
-interface Claim {
-  readonly first: number;
-  readonly last: number;
-  readonly handler: RangeHandler;
-}
 
 /** One device model at one server. */
 export class DeviceModelRuntime implements DeviceModelHost, Disposable {
@@ -48,22 +41,24 @@ export class DeviceModelRuntime implements DeviceModelHost, Disposable {
   readonly #spin = new AdaptiveSpin();
   /** For waits after an event for the guest, which may well answer at once, whatever other waits are like. */
   readonly #spinAfterEvent = new AdaptiveSpin();
-  readonly #claims: Record<RangeType, Claim[]> = { [RANGE.PORT]: [], [RANGE.MEMORY]: [], [RANGE.PCI]: [] };
-  readonly #ports = new Map<number, Claim>();
-  readonly #functions = new Map<number, Claim>();
+  readonly #claims = new Claims();
   readonly #windows: Windows;
   readonly #events: ConnectedEvents;
   readonly #watches: Watch[] = [];
   readonly #flushes: (() => void)[] = [];
   readonly #stops: (() => void)[] = [];
   readonly #invalidations: (() => void)[] = [];
+  readonly #reliefs: (() => void)[] = [];
   /** What to do when events come, by the channel's number. */
   readonly #arrivals: (() => void)[] = [];
   readonly #poll = new PollSet(MAX_WATCHES + 1);
   readonly #deliver = (port: number) => this.#event(port);
   readonly #deliverBuffered = (type: number, address: number, size: number, low: number, high: number) =>
-    this.#writeAll(type, address, size, low, high);
-  readonly #attention = () => this.#channels.pending || this.attachment.area.released || this.#hasPending();
+    this.#claims.writeAll(type, address, size, low, high);
+  readonly #attention = () => {
+    const { area } = this.attachment;
+    return this.#channels.pending || area.released || area.relief !== RELIEF.NONE || this.#hasPending();
+  };
   /** Those of the watches that need no signal. */
   readonly #lookedAt: Required<Watch>[] = [];
   #stateUsed = 0;
@@ -88,8 +83,7 @@ export class DeviceModelRuntime implements DeviceModelHost, Disposable {
 
   mapPorts(first: number, count: number, handler: RangeHandler, options?: RangeOptions): void {
     if (first + count > PORTS) throw new RangeError(`port 0x${first.toString(16)} + ${count}: there are only ${PORTS}`);
-    const claim = this.#map(RANGE.PORT, first, first + count - 1, handler, options);
-    for (let port = first; port < first + count; port++) this.#ports.set(port, claim);
+    this.#map(RANGE.PORT, first, first + count - 1, handler, options);
   }
 
   mapMemory(address: number, sizeBytes: number, handler: RangeHandler, options?: RangeOptions): void {
@@ -107,14 +101,13 @@ export class DeviceModelRuntime implements DeviceModelHost, Disposable {
   mapWindow(address: number, sizeBytes: number, handler: WindowHandler, options?: WindowOptions): GuestWindow {
     const window = this.#windows.map(address, sizeBytes, handler, options), last = address + sizeBytes - 1;
     const emulated = { read: handler.read ?? (() => -1), write: handler.write ?? (() => {}) };
-    this.#claims[RANGE.MEMORY].push({ first: address, last, handler: emulated });
+    this.#claims.add(RANGE.MEMORY, address, last, emulated);
     return window;
   }
 
   unmapWindow(address: number): void {
     this.#windows.unmap(address);
-    const index = this.#claims[RANGE.MEMORY].findIndex(({ first }) => first === address);
-    this.#claims[RANGE.MEMORY].splice(index, 1);
+    this.#claims.remove(RANGE.MEMORY, address);
   }
 
   mapPci(bus: number, device: number, fn: number, handler: RangeHandler): void {
@@ -123,12 +116,11 @@ export class DeviceModelRuntime implements DeviceModelHost, Disposable {
     }
     const sbdf = (bus << 8) | (device << 3) | fn;
     this.attachment.mapRange(RANGE.PCI, sbdf, sbdf);
-    this.#functions.set(sbdf, { first: 0, last: PCI_REGISTERS - 1, handler });
+    this.#claims.addFunction(sbdf, handler);
   }
 
   unmapPorts(first: number): void {
-    const { last } = this.#unmap(RANGE.PORT, first);
-    for (let port = first; port <= last; port++) this.#ports.delete(port);
+    this.#unmap(RANGE.PORT, first);
   }
 
   unmapMemory(address: number): void {
@@ -215,10 +207,16 @@ export class DeviceModelRuntime implements DeviceModelHost, Disposable {
     this.attachment.shutdown(reason);
   }
 
-  /** Serves requests until the server is released. */
+  beforeRelief(finish: () => void): void {
+    this.#reliefs.push(finish);
+  }
+
+  /** Serves requests until the server is released, or until a successor takes over: then nothing is said for the last time. */
   serve(): void {
     let unlooked = 0;
-    while (!this.attachment.area.released) {
+    const { area } = this.attachment;
+    while (!area.released) {
+      if (area.relief !== RELIEF.NONE && this.#isRelieved()) return;
       unlooked += this.#channels.drain(this.#deliver) + this.#servePending();
       const spin = this.#hasNotified ? this.#spinAfterEvent : this.#spin;
       this.#hasNotified = false;
@@ -236,6 +234,27 @@ export class DeviceModelRuntime implements DeviceModelHost, Disposable {
   [Symbol.dispose](): void {
     this.#events[Symbol.dispose]();
     this.#windows[Symbol.dispose]();
+  }
+
+  /**
+   * No vCPU runs: what has come is answered, what is under way is finished, and then nothing is touched until it is decided.
+   * @returns whether the successor takes over
+   */
+  #isRelieved(): boolean {
+    const { area } = this.attachment, doorbell = this.#channels.doorbell;
+    while (this.#channels.pending) this.#channels.drain(this.#deliver);
+    this.#flushes.forEach((flush) => flush());
+    this.#reliefs.forEach((finish) => finish());
+    this.attachment.rested();
+    while (area.relief === RELIEF.ASKED && !area.released) {
+      doorbell.arm();
+      this.#poll.clear();
+      this.#poll.add(doorbell.descriptor, POLLIN);
+      if (area.relief === RELIEF.ASKED && !area.released) this.#poll.wait();
+      doorbell.disarm();
+      doorbell.clear();
+    }
+    return area.relief === RELIEF.LEAVE;
   }
 
   #hasPending(): boolean {
@@ -279,20 +298,15 @@ export class DeviceModelRuntime implements DeviceModelHost, Disposable {
     }
   }
 
-  #map(type: RangeType, first: number, last: number, handler: RangeHandler, options: RangeOptions = {}): Claim {
+  #map(type: RangeType, first: number, last: number, handler: RangeHandler, options: RangeOptions = {}): void {
     this.attachment.mapRange(type, first, last);
     if (options.buffered) this.attachment.bufferRange(type, first, last);
-    const claim = { first, last, handler };
-    this.#claims[type].push(claim);
-    return claim;
+    this.#claims.add(type, first, last, handler);
   }
 
-  #unmap(type: RangeType, first: number): Claim {
-    const index = this.#claims[type].findIndex((claim) => claim.first === first);
-    if (index < 0) throw new RangeError(`nothing was claimed from 0x${first.toString(16)} on`);
-    const [claim] = this.#claims[type].splice(index, 1);
-    this.attachment.unmapRange(type, claim.first, claim.last);
-    return claim;
+  #unmap(type: RangeType, first: number): void {
+    const { last } = this.#claims.remove(type, first);
+    this.attachment.unmapRange(type, first, last);
   }
 
   /** What was buffered comes before what is asked now: the order in which the guest did it. */
@@ -323,55 +337,22 @@ export class DeviceModelRuntime implements DeviceModelHost, Disposable {
   }
 
   #access(vcpu: number, type: number, size: number): void {
-    const slots = this.#slots, address = slots.address(vcpu);
+    const slots = this.#slots, claims = this.#claims, address = slots.address(vcpu);
     if (slots.isRead(vcpu)) {
-      const low = this.#read(type, address, Math.min(size, 4));
-      slots.setData(vcpu, low, size === 8 ? this.#read(type, address + 4, 4) : 0);
+      const low = claims.read(type, address, Math.min(size, 4));
+      slots.setData(vcpu, low, size === 8 ? claims.read(type, address + 4, 4) : 0);
     } else {
-      this.#writeAll(type, address, size, slots.dataLow(vcpu), slots.dataHigh(vcpu));
+      claims.writeAll(type, address, size, slots.dataLow(vcpu), slots.dataHigh(vcpu));
     }
   }
 
   #configure(vcpu: number, size: number): void {
     const slots = this.#slots, register = slots.addressLow(vcpu);
-    const handler = this.#functions.get(slots.addressHigh(vcpu))?.handler;
+    const handler = this.#claims.functionOf(slots.addressHigh(vcpu));
     if (slots.isRead(vcpu)) {
       slots.setData(vcpu, mask(handler === undefined ? -1 : handler.read(register, size), size), 0);
     } else {
       handler?.write(register, size, mask(slots.dataLow(vcpu), size));
     }
   }
-
-  #writeAll(type: number, address: number, size: number, low: number, high: number): void {
-    this.#write(type, address, Math.min(size, 4), low);
-    if (size === 8) this.#write(type, address + 4, 4, high);
-  }
-
-  /** Ranges of one server that touch are one range to selection: an access may go over from one handler to the next. */
-  #read(type: number, address: number, size: number): number {
-    const claim = this.#find(type, address);
-    if (claim === undefined) return mask(-1, size);
-    if (address + size - 1 <= claim.last) return mask(claim.handler.read(address - claim.first, size), size);
-    const half = size / 2;
-    return this.#read(type, address, half) + this.#read(type, address + half, half) * 2 ** (half * 8);
-  }
-
-  #write(type: number, address: number, size: number, value: number): void {
-    const claim = this.#find(type, address);
-    if (claim === undefined) return;
-    if (address + size - 1 <= claim.last) return claim.handler.write(address - claim.first, size, mask(value, size));
-    const half = size / 2;
-    this.#write(type, address, half, mask(value, half));
-    this.#write(type, address + half, half, Math.floor(value / 2 ** (half * 8)));
-  }
-
-  #find(type: number, address: number): Claim | undefined {
-    if (type === TYPE.PIO) return this.#ports.get(address);
-    return this.#claims[RANGE.MEMORY].find((claim) => address >= claim.first && address <= claim.last);
-  }
-}
-
-/** The low `size` bytes (1, 2 or 4) of `value`, unsigned. */
-function mask(value: number, size: number): number {
-  return size === 4 ? value >>> 0 : value & ((1 << (size * 8)) - 1);
 }

@@ -15,6 +15,8 @@ export interface CarrierStart {
   readonly controlBlock: bigint;
   readonly vcpus: number;
   readonly waiter: number;
+  /** For dispatchers: where the stacks of all vCPUs' threads are, which outlive them. */
+  readonly stacks: bigint;
 }
 
 /** What a carrier tells the owner. */
@@ -24,6 +26,7 @@ type CarrierReport = { kind: "paused" } | { kind: "needs"; service: Service };
  * Runs the vCPU until the domain stops. Blocks its thread in the guest and at its doorbell.
  *
  * It has one vCPU, and looks at what that waits for, not at the bits of its wake boards.
+ * Of another generation it leaves the vCPU as it is, for its successor: at rest, or with an exit that nobody has seen.
  * @param start the waiter's number is the vCPU's
  * @param report tells the owner that the vCPU has come to rest while the domain is paused, or needs a service
  */
@@ -34,13 +37,15 @@ export function carry(start: CarrierStart, report: (report: CarrierReport) => vo
   const machine = new VcpuMachine(control, record, waiter.views, (service) => report({ kind: "needs", service }));
   const spin = new AdaptiveSpin();
   const clock = pointerTo(record.clockAddress), descriptor = record.descriptor;
-  const settled = () => machine.settled;
+  const settled = () => machine.settled, { generation } = control;
   record.thread = threadId();
   record.state = VCPU_STATE.RUNNING;
-  let next: Next = machine.resumed();
+  let next: Next = record.takeExit() ? machine.exited(record.exitResult) : machine.resumed();
   while (next !== NEXT.STOP) {
     if (next === NEXT.ENTER) {
-      next = machine.exited(run(descriptor, clock));
+      const result = run(descriptor, clock);
+      if (control.generation !== generation) return record.leaveExit(result);
+      next = machine.exited(result);
       continue;
     }
     if (next === NEXT.WAIT && spin.until(settled)) {
@@ -52,7 +57,8 @@ export function carry(start: CarrierStart, report: (report: CarrierReport) => vo
     next = machine.resumed();
     if (next === NEXT.WAIT || next === NEXT.PAUSED) {
       if (control.paused) report({ kind: "paused" });
-      waiter.sleep();
+      if (control.generation === generation) waiter.sleep();
+      if (control.generation !== generation) return waiter.disarm();
       next = machine.resumed();
     } else {
       waiter.disarm();

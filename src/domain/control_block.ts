@@ -21,7 +21,7 @@ const STATUS = 9, OUTCOME_VCPU = 10, CODE_BITS = 11, CODE_LENGTH = 12, REASON_LE
 const PAGER_ASLEEP = 15, PAGER_RELEASED = 30, ON_DEMAND = 31, USES_XEN = 258;
 /** Addresses (doubles) and texts, by their bytes. */
 const BANK_TABLE = 64, P2M = 72, RIP = 80, CODE = 88, CODE_BYTES = 15, TRACES = 104, STAGE = 112, REASON = 128;
-const REASON_BYTES = 896, XEN = 1024;
+const REASON_BYTES = 896, XEN = 1024, GENERATION = 272;
 const HEADER_BYTES = 2048;
 
 const SERVERS = HEADER_BYTES;
@@ -179,6 +179,15 @@ export class ControlBlock {
 
   set paused(on: boolean) {
     Atomics.store(this.#words, PAUSED, on ? 1 : 0);
+  }
+
+  /** Which generation of Workers the vCPUs are carried by: those of another leave them as they are. */
+  get generation(): number {
+    return Atomics.load(this.#words, GENERATION);
+  }
+
+  set generation(number: number) {
+    Atomics.store(this.#words, GENERATION, number);
   }
 
   /** Where the levels of the interrupt lines are kept (see InterruptLines). */

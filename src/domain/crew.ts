@@ -1,7 +1,7 @@
 /** The domain's Workers: started early, told what to do once, waited for at the end. */
 
 import { type ModelRequest, REPLY, type Report, type Service, type Start } from "./messages.ts";
-import { WORKER_URLS } from "./worker_urls.ts";
+import { WORKER_URLS, type WorkerUrls } from "./worker_urls.ts";
 
 /** Whose Workers they are. */
 export interface CrewOwner {
@@ -18,36 +18,62 @@ export class CrewMember {
   readonly #worker: Worker;
   readonly #ready = Promise.withResolvers<void>();
   readonly #stopped = Promise.withResolvers<void>();
+  readonly #loaded = Promise.withResolvers<void>();
   #report = Promise.withResolvers<void>();
+  #failure: string | undefined;
   #told = false;
   #idle = true;
+  /** Its failure is the owner's to hear of. */
+  #isProven = true;
 
   /**
    * Starts the Worker; loading its code overlaps with whatever the caller does next.
    * @param name for debuggers, and by which a bundle knows what it is
+   * @param urls of the generation that it belongs to
    */
-  constructor(role: keyof typeof WORKER_URLS, readonly name: string, private readonly owner: CrewOwner) {
-    this.#worker = new Worker(WORKER_URLS[role], { type: "module", name: `${role}:${name}` });
+  constructor(
+    role: keyof WorkerUrls,
+    readonly name: string,
+    private readonly owner: CrewOwner,
+    urls: WorkerUrls = WORKER_URLS,
+  ) {
+    this.#worker = new Worker(urls[role], { type: "module", name: `${role}:${name}` });
     this.#worker.onmessage = ({ data }: MessageEvent<Report>) => {
       if (data.kind === "needs") return owner.startService(data.service);
       if (data.kind === "request") return void this.#request(data.request, data.reply);
       this.#report.resolve();
       this.#report = Promise.withResolvers();
       if (data.kind === "paused") return;
-      if (data.kind === "ready") return this.#ready.resolve();
-      if (data.kind !== "ended") this.#gone();
-      owner.memberEnded(name, data.kind === "failed" ? data.message : undefined);
+      if (data.kind === "loaded") return this.#loaded.resolve();
+      if (data.kind === "ready") {
+        this.#isProven = true;
+        return this.#ready.resolve();
+      }
+      this.#ended(data.kind === "failed" ? data.message : undefined, data.kind !== "ended");
     };
     this.#worker.onerror = (event) => {
       event.preventDefault();
-      this.#gone();
-      owner.memberEnded(name, event.message);
+      this.#ended(event.message, true);
     };
+  }
+
+  /** Resolves when its code is there. Until it serves, what becomes of it is its loader's business, and not the owner's. @returns why it is not */
+  async load(start: Start): Promise<string | undefined> {
+    this.#isProven = false;
+    this.#worker.postMessage({ load: start });
+    await Promise.race([this.#loaded.promise, this.#stopped.promise]);
+    return this.#failure;
+  }
+
+  /** Why it is gone, if it has failed. */
+  get failure(): string | undefined {
+    return this.#failure;
   }
 
   /** Hands the Worker its task. @throws {DOMException} a configuration that cannot be cloned: then it has none */
   start(start: Start): void {
     this.#worker.postMessage(start);
+    if (!this.name.startsWith("device model")) this.#isProven = true;
     this.#told = true;
     this.#idle = false;
   }
@@ -75,6 +101,12 @@ export class CrewMember {
   /** Ends the Worker's isolate. */
   terminate(): void {
     this.#worker.terminate();
+  }
+
+  #ended(failure: string | undefined, isGone: boolean): void {
+    this.#failure = failure;
+    if (isGone) this.#gone();
+    if (this.#isProven || failure === undefined) this.owner.memberEnded(this.name, failure);
   }
 
   async #request(request: ModelRequest, reply: Int32Array<SharedArrayBuffer>): Promise<void> {

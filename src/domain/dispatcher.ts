@@ -1,7 +1,7 @@
 /** The dispatcher: one thread that handles the exits of many vCPUs, whose own threads are machine code. */
 
 import { LinuxError } from "../linux/linux_error.ts";
-import { ThreadStacks } from "../linux/native_thread.ts";
+import { stackEnd } from "../linux/native_thread.ts";
 import type { CarrierStart } from "./carrier.ts";
 import { ControlBlock } from "./control_block.ts";
 import type { Service } from "./messages.ts";
@@ -13,29 +13,34 @@ import { Waiter } from "./waiter.ts";
 /** What a dispatcher tells the owner: that all its vCPUs are out of the guest while paused, that one ended the run, or needs a service. */
 type DispatcherReport = { kind: "paused" | "ended" } | { kind: "needs"; service: Service };
 
-/** Carries the waiter's vCPUs until the domain stops; when it returns or throws, none of their threads is left. */
+/**
+ * Carries the waiter's vCPUs until the domain stops; then none of their threads is left, nor when it throws. Of another
+ * generation it leaves the threads as they are, in the guest or at rest, for its successor.
+ */
 export function dispatch(start: CarrierStart, report: (report: DispatcherReport) => void): void {
   const control = new ControlBlock(start.controlBlock, start.vcpus);
   const first = start.waiter * control.vcpusPerWaiter, count = Math.min(control.vcpusPerWaiter, start.vcpus - first);
-  using stacks = new ThreadStacks(count);
   const waiter = new Waiter(control, start.waiter);
   const vcpus = Array.from({ length: count }, (_, index) => {
     return new NativeVcpu(
       control,
       control.vcpu(first + index),
       waiter.views,
-      stacks.end(index),
+      stackEnd(start.stacks, first + index),
       (service) => report({ kind: "needs", service }),
     );
   });
+  let isRelieved = false;
   try {
-    serve(control, waiter, vcpus, first, report);
+    isRelieved = serve(control, waiter, vcpus, first, report) === "relieved";
   } catch (error) {
     if (!(error instanceof LinuxError)) throw error;
     control.end({ kind: "internal", status: STATUS.HOST, reason: error.message });
   } finally {
-    for (const vcpu of vcpus) vcpu.abandon();
-    for (const vcpu of vcpus) vcpu.join();
+    if (!isRelieved) {
+      for (const vcpu of vcpus) vcpu.abandon();
+      for (const vcpu of vcpus) vcpu.join();
+    }
   }
 }
 
@@ -46,7 +51,8 @@ function serve(
   vcpus: readonly NativeVcpu[],
   first: number,
   report: (report: DispatcherReport) => void,
-): void {
+): "stopped" | "relieved" {
+  const { generation } = control;
   let left = vcpus.length, rested = false;
   const attend = (vcpu: number) => {
     if (vcpu - first >= vcpus.length) return; // a server's board is anybody's to write
@@ -61,14 +67,15 @@ function serve(
   };
   for (let vcpu = first; vcpu < first + vcpus.length; vcpu++) attend(vcpu);
   for (;;) {
+    if (control.generation !== generation) return "relieved";
     waiter.drain(attend);
-    if (left === 0) return;
+    if (left === 0) return "stopped";
     // Each vCPU's state was written before this look at the pause, and Domain.pause() looks the other way round.
     if (rested && control.paused && !vcpus.some(({ entered }) => entered)) report({ kind: "paused" });
     rested = false;
     if (waiter.attention) continue;
     waiter.arm();
-    if (waiter.attention) waiter.disarm();
+    if (waiter.attention || control.generation !== generation) waiter.disarm();
     else waiter.sleep();
   }
 }

@@ -4,11 +4,11 @@ import { clock } from "../linux/calls.ts";
 import { EIO } from "../linux/errno.ts";
 import { eventDescriptor } from "../linux/event_descriptor.ts";
 import { Mapping } from "../linux/mapping.ts";
-import { installKick, kickThread } from "../linux/signal.ts";
+import { ThreadStacks } from "../linux/native_thread.ts";
+import { installKick } from "../linux/signal.ts";
 import { CAP, X2APIC_API_DISABLE_BROADCAST_QUIRK, X2APIC_API_USE_32BIT_IDS } from "../kvm/abi.ts";
 import type { CpuidTable } from "../kvm/cpuid.ts";
 import type { Kvm } from "../kvm/kvm.ts";
-import { RunPage } from "../kvm/run_page.ts";
 import type { Vcpu } from "../kvm/vcpu.ts";
 import type { Vm } from "../kvm/vm.ts";
 import { BankViews, MachineMemory } from "../memory/bank.ts";
@@ -22,12 +22,14 @@ import { IO_APIC, PIT_IO_APIC_PIN } from "../devices/platform_map.ts";
 import { BUFIOREQ } from "../ioreq/abi.ts";
 import { xenLeaves } from "../hypercall/cpuid_leaves.ts";
 import { IoreqServers } from "../ioreq/servers.ts";
-import { divide } from "./carriers.ts";
+import type { CarrierStart } from "./carrier.ts";
+import { divide, type Division } from "./carriers.ts";
 import { ControlBlock, controlBlockBytes } from "./control_block.ts";
 import { CrewMember, type CrewOwner } from "./crew.ts";
 import type { RamPiece } from "./grants.ts";
+import { IMPATIENT, withinGrace } from "./grace.ts";
 import { InterruptLines } from "./interrupt_lines.ts";
-import type { ModelRequest, Service } from "./messages.ts";
+import type { ModelRequest, ModelStart, Service } from "./messages.ts";
 import { withLastWords } from "./last_words.ts";
 import { ModelSockets } from "./model_sockets.ts";
 import { type Outcome, STATUS } from "./outcome.ts";
@@ -37,28 +39,24 @@ import { ServedDomainMemory } from "./served_domain.ts";
 import { SERVICE_NAMES, ServiceCrew } from "./service_crew.ts";
 import type { DomainSpecification } from "./specification.ts";
 import { type Statistics, statisticsOf, ticksPerMs, type TracedRequest, tracedRequests } from "./statistics.ts";
+import { type Crew, Succession } from "./succession.ts";
 import { traceBytes } from "./trace.ts";
-import { VCPU_STATE, VCPU_STATES, type VcpuRecord, type VcpuState } from "./vcpu_record.ts";
+import { VcpuPause } from "./vcpu_pause.ts";
+import { VCPU_STATES, type VcpuState } from "./vcpu_record.ts";
 import { WindowOperations } from "./windows.ts";
 import { describe } from "./worker.ts";
 import { type ShutdownRequest, XenHost } from "./xen_host.ts";
 import { GUEST_DOMID, HOST_DOMID } from "../memory/domid.ts";
 
-/** How long a model may take to flush its output after an ending that nobody wants to wait for. */
-const GRACE_MS = 500;
-
 /** One domain. It runs from {@linkcode start} until {@linkcode ended} resolves, and holds everything until disposed. */
 export class Domain implements AsyncDisposable {
   readonly #resources = new DisposableStack();
   readonly #ended = Promise.withResolvers<Outcome>();
-  readonly #models: CrewMember[];
-  /** Carriers or dispatchers, by the number of the waiter. */
-  readonly #carriers: CrewMember[];
+  readonly #crew: Crew;
   readonly #control: ControlBlock;
   readonly #vm: Vm;
   readonly #vcpus: Vcpu[] = [];
-  readonly #records: VcpuRecord[] = [];
-  readonly #runPages: RunPage[] = [];
+  readonly #pause: VcpuPause;
   readonly #machine: MachineMemory;
   readonly #ram: readonly RamPiece[];
   readonly #lines: InterruptLines;
@@ -75,8 +73,10 @@ export class Domain implements AsyncDisposable {
   readonly #pager: ServiceCrew;
   readonly #xenService: ServiceCrew;
   readonly #xen: XenHost;
-  /** Resolves at the next {@linkcode resume}: vCPUs that were let in again before they came to rest report nothing. */
-  #resumed = Promise.withResolvers<void>();
+  readonly #role: Division["role"];
+  readonly #owner: CrewOwner;
+  readonly #stacks: bigint;
+  #succession: Succession | undefined;
   #halting: Promise<void> | undefined;
   /** The memory that the others look at is gone, or about to go: looking would kill the process. */
   #disposed = false;
@@ -85,7 +85,8 @@ export class Domain implements AsyncDisposable {
   constructor(kvm: Kvm, private readonly specification: DomainSpecification) {
     const { vcpus, models } = specification;
     const { role, vcpusPerWaiter, waiters } = divide(specification.carrier, vcpus, navigator.hardwareConcurrency);
-    const owner: CrewOwner = {
+    this.#role = role;
+    const owner: CrewOwner = this.#owner = {
       memberEnded: (name, failure) => this.#memberEnded(name, failure),
       startService: (service) => this.#startService(service),
       modelRequest: (name, request) => this.#modelRequest(name, request),
@@ -93,10 +94,12 @@ export class Domain implements AsyncDisposable {
     this.#pager = this.#resources.use(new ServiceCrew("pager", owner));
     this.#xenService = this.#resources.use(new ServiceCrew("xen", owner));
     // Workers first: they load their code while this thread builds the VM.
-    this.#models = models.map((_, id) => new CrewMember("model", `device model ${id}`, owner));
     if (specification.populateOnDemand) this.#pager.prepare();
     const what = role === "carrier" ? "vCPU" : role;
-    this.#carriers = Array.from({ length: waiters }, (_, id) => new CrewMember(role, `${what} ${id}`, owner));
+    this.#crew = {
+      models: models.map((_, id) => new CrewMember("model", `device model ${id}`, owner)),
+      carriers: Array.from({ length: waiters }, (_, id) => new CrewMember(role, `${what} ${id}`, owner)),
+    };
     this.#sockets = new ModelSockets(specification, (outcome) => this.end(outcome));
     try {
       installKick();
@@ -107,6 +110,8 @@ export class Domain implements AsyncDisposable {
       const block = use(Mapping.anonymous(controlBlockBytes(vcpus, waiters), "control block"));
       const traces = use(Mapping.anonymous(traceBytes(vcpus), "trace rings"));
       this.#control = new ControlBlock(block.address, vcpus);
+      this.#pause = new VcpuPause(this.#control);
+      this.#stacks = role === "dispatcher" ? use(new ThreadStacks(vcpus)).address : 0n;
       this.#machine = use(new MachineMemory());
       const p2mTable = use(p2mMemory());
       this.#control.setMemory(this.#machine.tableAddress, p2mTable.address, traces.address);
@@ -123,7 +128,7 @@ export class Domain implements AsyncDisposable {
       this.#secondStage.addRegions(specification.regions);
       this.#createInterruptControllers();
       this.#lines = new InterruptLines(this.#control.interruptLines, this.#vm);
-      const doorbells = this.#carriers.map(({ name }) => use(eventDescriptor(`doorbell of ${name}`)).number);
+      const doorbells = this.#crew.carriers.map(({ name }) => use(eventDescriptor(`doorbell of ${name}`)).number);
       this.#control.setWaiters(vcpusPerWaiter, doorbells);
       const parts = { control: this.#control, machine: this.#machine, secondStage: this.#secondStage };
       this.#xen = use(
@@ -142,7 +147,7 @@ export class Domain implements AsyncDisposable {
         ...parts,
         ...places,
         domid: GUEST_DOMID,
-        wakeVcpus: () => this.#wakeAll(),
+        wakeVcpus: () => this.#pause.wakeAll(),
       });
       this.servers = use(new IoreqServers(served, this.#control.servers));
       for (let id = 0; id < models.length; id++) this.#createServer(id);
@@ -176,12 +181,12 @@ export class Domain implements AsyncDisposable {
   /** What each vCPU is doing, by its id. */
   get vcpuStates(): readonly VcpuState[] {
     if (this.#disposed) return this.#vcpus.map(() => "stopped");
-    return this.#records.map(({ state }) => VCPU_STATES[state]);
+    return this.#pause.records.map(({ state }) => VCPU_STATES[state]);
   }
 
   /** Whether {@linkcode pause} was called and {@linkcode resume} not yet. */
   get paused(): boolean {
-    return !this.#disposed && this.#control.paused;
+    return !this.#disposed && this.#pause.isPausedBy("user");
   }
 
   /** What was counted so far. @throws {ReferenceError} the domain was disposed, and its counters with it */
@@ -198,18 +203,25 @@ export class Domain implements AsyncDisposable {
 
   /** Waits until every device model serves, then lets the vCPUs in. */
   async start(): Promise<void> {
-    const { vcpus, models } = this.specification;
-    const controlBlock = this.#control.address, pagerDoorbell = this.#pager.doorbell.number;
-    models.forEach((model, server) => {
-      const given = model.module === undefined ? this.#xen.platform(model) : model;
-      this.#models[server].start({ controlBlock, vcpus, server, pagerDoorbell, ...given });
-    });
-    await Promise.all(this.#models.map((model) => model.ready));
+    const { carriers, models } = this.#crew;
+    models.forEach((model, server) => model.start(this.#modelStart(server)));
+    await Promise.all(models.map((model) => model.ready));
     await this.#sockets.ready(this.ended);
     if (this.specification.populateOnDemand) this.#startService("pager");
     if (this.#control.stopping) return;
     this.#watchRequests();
-    this.#carriers.forEach((carrier, waiter) => carrier.start({ controlBlock, vcpus, waiter }));
+    carriers.forEach((carrier, waiter) => carrier.start(this.#carrierStart(waiter)));
+  }
+
+  #modelStart(server: number): ModelStart {
+    const { vcpus, models } = this.specification, model = models[server];
+    const given = model.module === undefined ? this.#xen.platform(model) : model;
+    const parts = { controlBlock: this.#control.address, pagerDoorbell: this.#pager.doorbell.number };
+    return { ...parts, vcpus, server, ...given, inherits: false };
+  }
+
+  #carrierStart(waiter: number): CarrierStart {
+    return { controlBlock: this.#control.address, vcpus: this.specification.vcpus, waiter, stacks: this.#stacks };
   }
 
   /** Asks the guest by xenstore to shut itself down; one that does not know Xen never hears of it. */
@@ -243,39 +255,31 @@ export class Domain implements AsyncDisposable {
    */
   async pause(): Promise<void> {
     if (this.#disposed) return;
-    this.#control.paused = true;
-    this.kick();
-    while (!this.#disposed && this.#control.paused && !this.#control.stopping) {
-      const crew = [...this.#carriers, ...this.#pager.members, ...this.#xenService.members];
-      const change = Promise.race([this.#resumed.promise, ...crew.map((member) => member.nextReport)]);
-      if (!this.#records.some((record) => this.#isInGuest(record))) return;
-      await change;
-    }
-  }
-
-  /** One that waits for a page runs no code, and comes out before it does; it cannot before. */
-  #isInGuest({ id, state }: VcpuRecord): boolean {
-    return state === VCPU_STATE.RUNNING && this.#control.physicalMap.table.faultOf[id] === 0;
+    this.#pause.begin("user");
+    await this.#pause.settled(() => [...this.#crew.carriers, ...this.#pager.members, ...this.#xenService.members]);
   }
 
   /** Lets them in again. */
   resume(): void {
-    if (this.#disposed) return;
-    this.#control.paused = false;
-    this.#wakeAll();
-    this.#resumed.resolve();
-    this.#resumed = Promise.withResolvers();
+    if (!this.#disposed) this.#pause.end("user");
   }
 
   /** Takes every vCPU out of the guest once, and wakes those that wait: each then looks at what it is to do. */
   kick(): void {
-    if (this.#disposed) return;
-    for (let id = 0; id < this.#vcpus.length; id++) {
-      this.#runPages[id].setImmediateExit(true);
-      const { thread } = this.#records[id];
-      if (thread !== 0) kickThread(thread);
-    }
-    this.#wakeAll();
+    if (!this.#disposed) this.#pause.kick();
+  }
+
+  /** The generations of the Workers that carry vCPUs and device models. */
+  get succession(): Succession {
+    return this.#succession ??= new Succession({
+      control: this.#control,
+      crew: this.#crew,
+      role: this.#role,
+      owner: this.#owner,
+      pause: this.#pause,
+      carrierStart: (waiter) => this.#carrierStart(waiter),
+      modelStart: (server) => this.#modelStart(server),
+    });
   }
 
   /** Ends the run if it has not ended, waits for every thread and frees everything; a second time does nothing. */
@@ -287,7 +291,7 @@ export class Domain implements AsyncDisposable {
     await this.#sockets[Symbol.asyncDispose]();
     this.servers[Symbol.dispose]();
     await this.#windows.settled();
-    const idle = this.#models.every((model) => model.idle);
+    const idle = this.#crew.models.every((model) => model.idle);
     this.#terminate();
     // A model that was given up may still look at the memory: that is then left to the end of the process.
     if (idle) this.#resources.dispose();
@@ -311,8 +315,7 @@ export class Domain implements AsyncDisposable {
     const { address, sizeBytes } = vcpu.runPage;
     record.create(vcpu.descriptor.number, address, sizeBytes);
     this.#vcpus.push(vcpu);
-    this.#records.push(record);
-    this.#runPages.push(new RunPage(record.runPage()));
+    this.#pause.add(record);
   }
 
   /** Without it, code at CPL3 that KVM cannot fetch gets #UD (KVM API documentation, 7.29). */
@@ -322,7 +325,7 @@ export class Domain implements AsyncDisposable {
 
   /** What a model in a Worker asks for. @returns the result, or -errno */
   async #modelRequest(name: string, request: ModelRequest): Promise<number> {
-    const server = this.#models.findIndex((model) => model.name === name);
+    const server = this.#crew.models.findIndex((model) => model.name === name);
     try {
       return this.#control.stopping ? -EIO : await this.#windows.request(server, request);
     } catch (error) {
@@ -347,11 +350,6 @@ export class Domain implements AsyncDisposable {
     void this.ended.then(() => watch[Symbol.dispose]());
   }
 
-  /** Has every vCPU that waits look at what it is to do. */
-  #wakeAll(): void {
-    for (let id = 0; id < this.specification.vcpus; id++) this.#control.board.wake(id);
-  }
-
   #memberEnded(what: string, failure: string | undefined): void {
     if (failure !== undefined) {
       this.#control.end({ kind: "internal", status: STATUS.INTERNAL, reason: `${what} failed: ${failure}` });
@@ -367,7 +365,8 @@ export class Domain implements AsyncDisposable {
       const outcome = this.#control.outcome!;
       this.kick();
       this.#ringPager();
-      await Promise.all(this.#carriers.map((carrier) => carrier.stopped));
+      await this.#succession?.idle;
+      await Promise.all(this.#crew.carriers.map((carrier) => carrier.stopped));
       await this.#pager.release(() => {
         this.#control.releasePager();
         this.#ringPager();
@@ -376,25 +375,18 @@ export class Domain implements AsyncDisposable {
       this.#sockets.leave();
       this.servers.release();
       // Whoever is in another process may stay for ever; what it has to say before it goes is not worth that.
-      const stopped = Promise.all([...this.#models.map((model) => model.stopped), withinGrace(this.#sockets.empty)]);
+      const stopped = Promise.all([
+        ...this.#crew.models.map((model) => model.stopped),
+        withinGrace(this.#sockets.empty),
+      ]);
       await (IMPATIENT.has(outcome.kind) ? withinGrace(stopped) : stopped);
       this.#ended.resolve(withLastWords(outcome, this.#control));
     })();
   }
 
   #terminate(): void {
-    for (const member of [...this.#carriers, ...this.#models]) member.terminate();
+    for (const member of [...this.#crew.carriers, ...this.#crew.models]) member.terminate();
     this.#pager.terminate();
     this.#xenService.terminate();
   }
-}
-
-/** Endings after which nobody waits for a console that does not take its output. */
-const IMPATIENT: ReadonlySet<string> = new Set(["timeout", "signal", "left", "stopped", "internal"]);
-
-async function withinGrace(work: Promise<unknown>): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const timer = setTimeout(resolve, GRACE_MS);
-  await Promise.race([work, promise]);
-  clearTimeout(timer);
 }

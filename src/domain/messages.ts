@@ -17,10 +17,17 @@ export interface ModelStart {
   readonly configuration: unknown;
   /** The guest memory that it gets. */
   readonly memory: MemoryGrant;
+  /** Another generation of the model has served: what it has claimed and connected is there already. */
+  readonly inherits: boolean;
 }
 
 /** To a Worker of any kind. */
 export type Start = CarrierStart | ModelStart | PagerStart | XenStart;
+
+/** To a Worker before that: it is to load whatever it will need for such a start, and to say so. */
+export interface Load {
+  readonly load: Start;
+}
 
 /** What a domain has only when it is needed: who answers for missing pages, and what a guest that uses Xen has. */
 export type Service = "pager" | "xen";
@@ -35,14 +42,14 @@ export type ModelRequest =
 export const REPLY = { DONE: 0, RESULT: 1, WORDS: 2 } as const;
 
 /**
- * From a Worker: "ready" when a model has claimed its ranges, "paused" when a carrier's vCPU or the last of a
+ * From a Worker: "loaded" when its code is there, if that was asked for; "ready" when a model has claimed its ranges, "paused" when a carrier's vCPU or the last of a
  * dispatcher's has come to rest while the domain is paused, "ended" when a model or a dispatcher's vCPU ended the run,
  * "stopped" when the Worker will touch nothing any more, "failed" when an exception ended it, "needs" when a vCPU has
  * done something for which a service has to be there, "request" when a model waits for something that only the domain's
  * owner can do.
  */
 export type Report =
-  | { readonly kind: "ready" | "paused" | "ended" | "stopped" }
+  | { readonly kind: "loaded" | "ready" | "paused" | "ended" | "stopped" }
   | { readonly kind: "needs"; readonly service: Service }
   | { readonly kind: "failed"; readonly message: string }
   | { readonly kind: "request"; readonly request: ModelRequest; readonly reply: Int32Array<SharedArrayBuffer> };

@@ -14,7 +14,7 @@ import { COMMAND } from "../ioreq/command_ring.ts";
 import { channelPort } from "../ioreq/notification.ts";
 import { DmOpError } from "../ioreq/dm_op_error.ts";
 import type { Attachment, PageCommand } from "../dm/attachment.ts";
-import { loadModel } from "../dm/model.ts";
+import { type DeviceModel, loadModel } from "../dm/model.ts";
 import { DeviceModelRuntime } from "../dm/runtime.ts";
 import { builtIn, loadBuiltIn } from "../devices/built_in.ts";
 import { ControlBlock } from "./control_block.ts";
@@ -28,23 +28,34 @@ import { FIRST_MODEL, xenDomain } from "./xen_domain.ts";
 
 async function model(start: ModelStart, report: (report: Report) => void): Promise<void> {
   const control = new ControlBlock(start.controlBlock, start.vcpus);
-  using runtime = new DeviceModelRuntime(attach(control, start, report));
-  const run = await loadBuiltIn(start.module ?? builtIn("platform")) ?? await loadModel(start.module!);
+  const events = new ModelEvents(new Vm(new Descriptor(control.vm, "VM"), 0));
+  using runtime = new DeviceModelRuntime(attach(control, start, events, report));
+  const run = await loadModule(start);
   await run(runtime, start.configuration);
   control.servers.change(() => control.servers.server(start.server).setEnabled(true));
   report({ kind: "ready" });
   runtime.serve();
+  events.release(start.server); // of whoever comes next they are no business
+}
+
+async function loadModule({ module = builtIn("platform") }: ModelStart): Promise<DeviceModel> {
+  return await loadBuiltIn(module) ?? await loadModel(module);
 }
 
 /** In this process the operations are done where they are asked for: on the control block and by KVM. */
-function attach(control: ControlBlock, start: ModelStart, report: (report: Report) => void): Attachment {
+function attach(
+  control: ControlBlock,
+  start: ModelStart,
+  events: ModelEvents,
+  report: (report: Report) => void,
+): Attachment {
   const ask = (operation: string, request: ModelRequest, serve = () => {}) => asked(operation, request, report, serve);
   const map = control.physicalMap, pager = control.pagerDoorbell(start.pagerDoorbell);
   const table = control.servers, server = table.server(start.server);
   const keepsFree: KeepsFree = (first, last) => map.table.regions.keepsFree(first, last);
   const { slots, ring, area } = new ServerViews(table).view(start.server);
   const vm = new Vm(new Descriptor(control.vm, "VM"), 0);
-  const lines = new InterruptLines(control.interruptLines, vm), events = new ModelEvents(vm);
+  const lines = new InterruptLines(control.interruptLines, vm);
   const memory = new GuestMemory(new P2m(control.p2m), new BankViews(control.bankTable));
   return {
     server: start.server,
@@ -52,7 +63,10 @@ function attach(control: ControlBlock, start: ModelStart, report: (report: Repor
     ring,
     area: area!,
     memory: new GrantedMemory(memory, start.memory, (address) => area!.noteOutside(address)),
-    mapRange: (type, first, last) => table.addRange(server, type, first, last, keepsFree),
+    mapRange(type, first, last) {
+      if (start.inherits && server.ranges[type].contains(first, last)) return;
+      table.addRange(server, type, first, last, keepsFree);
+    },
     unmapRange(type, first, last) {
       table.change(() => server.ranges[type].remove(first, last));
       events.unclaimed(start.server, type, first, last);
@@ -63,6 +77,7 @@ function attach(control: ControlBlock, start: ModelStart, report: (report: Repor
     setIrqLevel: (gsi, level) => lines.setLevel(gsi, level),
     setPciIntxLevel: (device, pin, level) => lines.setPciIntx(0, 0, device, pin, level),
     injectMsi: (address, data) => lines.injectMsi(address, data),
+    rested: () => report({ kind: "paused" }),
     notify: (vcpu) => control.board.wake(vcpu),
     shutdown(reason) {
       if (control.end(SHUTDOWN[reason])) report({ kind: "ended" });
@@ -83,8 +98,10 @@ function attach(control: ControlBlock, start: ModelStart, report: (report: Repor
     },
     notifyPager: () => pager.ring(),
     bindChannel(port, index) {
-      const { backEndPorts } = xenDomain(control, () => {}).channels;
-      const result = backEndPorts.attach(port, FIRST_MODEL + start.server, channelPort(control.vcpus, index));
+      const { backEndPorts } = xenDomain(control, () => {}).channels, who = FIRST_MODEL + start.server;
+      const own = channelPort(control.vcpus, index);
+      if (start.inherits && backEndPorts.inherit(port, who, own)) return;
+      const result = backEndPorts.attach(port, who, own);
       if (result !== 0) throw new DmOpError("bind_event_channel", -result, `port ${port}`);
     },
     notifyChannel(port) {
@@ -125,4 +142,4 @@ function asked(
 
 declare const self: { readonly name: string };
 
-serveOnce(model);
+serveOnce(model, loadModule);

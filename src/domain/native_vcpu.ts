@@ -28,6 +28,8 @@ export class NativeVcpu {
   ) {
     this.#machine = new VcpuMachine(control, record, views, need);
     this.#thread = record.nativeThread(stackEnd);
+    // The dispatcher before this one has left it in the guest, or with an exit that nobody has seen.
+    if (record.thread !== 0 && record.state === VCPU_STATE.RUNNING) this.#place = ENTERED;
   }
 
   /**

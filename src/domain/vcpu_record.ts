@@ -7,8 +7,8 @@ import { EXIT_REASONS } from "../kvm/abi.ts";
 import { roundUp } from "../memory/address.ts";
 import { MAX_SERVERS } from "../ioreq/abi.ts";
 
-/** struct thread, whoever carries the vCPU; a word; doubles; all by their byte. */
-const STATE = NATIVE_THREAD_BYTES, RUN_PAGE = STATE + 8, RUN_BYTES = STATE + 16, SERVED = 128;
+/** struct thread, whoever carries the vCPU; words; doubles; all by their byte. */
+const STATE = NATIVE_THREAD_BYTES, EXIT_LEFT = STATE + 4, RUN_PAGE = STATE + 8, RUN_BYTES = STATE + 16, SERVED = 128;
 const EXITS = SERVED + MAX_SERVERS * 8;
 
 /** Bytes of a record: whole cache lines. */
@@ -81,6 +81,22 @@ export class VcpuRecord {
 
   set state(state: number) {
     Atomics.store(this.#words, STATE / 4, state);
+  }
+
+  /** The carrier leaves the vCPU with what KVM_RUN returned: its successor's first business. */
+  leaveExit(result: number): void {
+    this.#words[NATIVE_THREAD.result / 4] = result;
+    Atomics.store(this.#words, EXIT_LEFT / 4, 1);
+  }
+
+  /** Whether it was left so; a second time it was not. */
+  takeExit(): boolean {
+    return Atomics.exchange(this.#words, EXIT_LEFT / 4, 0) !== 0;
+  }
+
+  /** What KVM_RUN has returned when it was left so. */
+  get exitResult(): number {
+    return this.#words[NATIVE_THREAD.result / 4];
   }
 
   /** The thread that carries the vCPU; 0 while none does. */

@@ -1,13 +1,20 @@
 /** What all kinds of Workers do: take one start message, run, report. */
 
-import type { Report } from "./messages.ts";
+import type { Load, Report, Start } from "./messages.ts";
 
-/** Waits for the start message, runs `body` and reports how it ended. */
-export function serveOnce<Start>(body: (start: Start, report: (report: Report) => void) => void | Promise<void>): void {
+/** Waits for the start message, runs `body` and reports how it ended. @param load what can be done before that */
+export function serveOnce<S extends Start>(
+  body: (start: S, report: (report: Report) => void) => void | Promise<void>,
+  load: (start: S) => Promise<unknown> = () => Promise.resolve(),
+): void {
   const report = (message: Report) => self.postMessage(message);
-  self.onmessage = async (event: MessageEvent<Start>) => {
+  self.onmessage = async ({ data }: MessageEvent<S | Load>) => {
     try {
-      await body(event.data, report);
+      if ("load" in data) {
+        await load(data.load as S);
+        return report({ kind: "loaded" });
+      }
+      await body(data, report);
       report({ kind: "stopped" });
     } catch (error) {
       report({ kind: "failed", message: describe(error) });

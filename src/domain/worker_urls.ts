@@ -10,5 +10,8 @@ export const WORKER_URLS = {
   gate: new URL("./gate_worker.ts", import.meta.url).href,
 } as const;
 
+/** Those of the program, or of another generation of it. */
+export type WorkerUrls = Readonly<Record<keyof typeof WORKER_URLS, string>>;
+
 /** The program of a device model's process. Its first argument says what it is. */
 export const MODEL_PROCESS_URL = new URL("./model_process.ts", import.meta.url).href, MODEL_PROCESS = "model-process";

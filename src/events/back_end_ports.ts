@@ -38,6 +38,15 @@ export class BackEndPorts {
     return result;
   }
 
+  /** The same for one that goes on where another generation of it was. @returns false that one was not there */
+  inherit(port: number, backEnd: number, ownPort: number): boolean {
+    const { table } = this;
+    if (!table.isValid(port) || table.state(port) !== PORT.INTERDOMAIN) return false;
+    if (table.backEnd(port) !== backEnd || table.remotePort(port) !== ownPort) return false;
+    this.take(backEnd, ownPort);
+    return true;
+  }
+
   /** It goes: the port waits for another. @returns -EINVAL it is not there, or the guest has closed the port */
   detach(port: number, backEnd: number): number {
     const { table } = this;

@@ -15,9 +15,12 @@ import { IoreqSlots } from "./slots.ts";
 
 /**
  * Words: the device model is to leave; it sleeps; the pager does; how often it wanted memory that was not granted, and, as a
- * double, where last; its pending event channels.
+ * double, where last; how far its relief is; its pending event channels.
  */
-const RELEASED = 0, ASLEEP = 1, PAGER_ASLEEP = 2, OUTSIDE = 3, OUTSIDE_LAST = 4, PENDING = 16;
+const RELEASED = 0, ASLEEP = 1, PAGER_ASLEEP = 2, OUTSIDE = 3, OUTSIDE_LAST = 4, RELIEF_STEP = 6, PENDING = 16;
+
+/** Relief of a device model by its successor: it is to come to rest, and stays so until it is to leave, or to go on. */
+export const RELIEF = { NONE: 0, ASKED: 1, LEAVE: 2 } as const;
 
 /** The highest of KVM's vCPU ids. */
 export const MAX_VCPU_ID = MAX_VCPU_IDS - 1;
@@ -126,6 +129,17 @@ export class NotificationArea {
   release(): void {
     Atomics.store(this.#words, RELEASED, 1);
     this.channels.doorbell.ring();
+  }
+
+  /** The hypervisor tells a device model of its relief: one of RELIEF. */
+  relieve(step: (typeof RELIEF)[keyof typeof RELIEF]): void {
+    Atomics.store(this.#words, RELIEF_STEP, step);
+    this.channels.doorbell.ring();
+  }
+
+  /** The device model: one of RELIEF. */
+  get relief(): number {
+    return Atomics.load(this.#words, RELIEF_STEP);
   }
 
   /** The device model: it has wanted memory at `address` that it was not granted. */

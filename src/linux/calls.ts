@@ -50,7 +50,22 @@ const SYMBOLS = {
 /** Blobs of which only the address matters. */
 const ADDRESSES = { xl_handler: { type: "pointer" }, xl_restorer: { type: "pointer" } } as const;
 
+/** Its DT_SONAME, by which whoever has been opened before is found. */
+const OBJECT_NAME = "xenolith-native.so";
+
+/**
+ * One copy for all isolates of the process: threads run this code, and stay when the isolate that started them is gone. The
+ * first isolate, which outlives the others, opens it before there are any.
+ */
 function open() {
+  try {
+    return Deno.dlopen(OBJECT_NAME, { ...SYMBOLS, ...ADDRESSES }).symbols;
+  } catch {
+    return openCopy();
+  }
+}
+
+function openCopy() {
   const libc = Deno.dlopen("libc.so.6", {
     memfd_create: { parameters: ["buffer", "u32"], result: "i32" },
     write: { parameters: ["i32", "buffer", "usize"], result: "isize" },

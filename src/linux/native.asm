@@ -62,6 +62,7 @@ name_start_thread: db "xl_start_thread", 0
 name_madvise_each: db "xl_madvise_each", 0
 name_handler:  db "xl_handler", 0
 name_restorer: db "xl_restorer", 0
+name_object:   db "xenolith-native.so", 0
 strings_end:
 
 align 8
@@ -82,6 +83,7 @@ dynamic:
         dq 6, symbols                   ; DT_SYMTAB
         dq 10, strings_end - strings    ; DT_STRSZ
         dq 11, 24                       ; DT_SYMENT
+        dq 14, name_object - strings    ; DT_SONAME: by it every isolate finds the one that is there
         dq 0, 0
 dynamic_end:
 data_end:

@@ -43,7 +43,7 @@ export class ThreadStacks implements Disposable {
   readonly #memory: Mapping;
 
   /** @throws {LinuxError} */
-  constructor(readonly count: number) {
+  constructor(count: number) {
     this.#memory = Mapping.anonymous(count * STACK_BYTES, `stacks of ${count} threads`);
     // Else a host that gives huge pages to everybody makes all of the stacks resident. One without them: EINVAL.
     calls.madvise(this.#memory.address, BigInt(this.#memory.sizeBytes), MADV_NOHUGEPAGE);
@@ -51,12 +51,22 @@ export class ThreadStacks implements Disposable {
 
   /** Where the stack with this index ends; it grows down from there. */
   end(index: number): bigint {
-    return this.#memory.address + BigInt((index + 1) * STACK_BYTES);
+    return stackEnd(this.address, index);
+  }
+
+  /** For {@linkcode stackEnd}. */
+  get address(): bigint {
+    return this.#memory.address;
   }
 
   [Symbol.dispose](): void {
     this.#memory[Symbol.dispose]();
   }
+}
+
+/** Where a stack of {@linkcode ThreadStacks} ends, elsewhere than where they were made. @param stacks their address */
+export function stackEnd(stacks: bigint, index: number): bigint {
+  return stacks + BigInt((index + 1) * STACK_BYTES);
 }
 
 /** One thread, as the thread that serves it sees it. */

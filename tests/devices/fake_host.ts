@@ -101,6 +101,7 @@ class FakeHost implements DeviceModelHost {
   readonly injectMsi = notHere;
   readonly connectWrite = notHere;
   readonly connectLine = notHere;
+  readonly beforeRelief = notHere;
   readonly onInvalidate = notHere;
   readonly ranges: { first: number; count: number; handler: RangeHandler }[] = [];
   readonly watches: Watch[] = [];

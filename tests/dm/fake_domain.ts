@@ -58,6 +58,7 @@ export class FakeDomain implements Disposable {
       connectWrite: (write, event) => this.asked.push(["write", write, event >= 0]),
       connectLine: (gsi, raise, ended) => this.asked.push(["line", gsi, raise >= 0, ended !== undefined]),
       shutdown: (reason) => this.shutdowns.push(reason),
+      rested: () => this.asked.push(["rested"]),
       notify: (vcpu) => this.answered(vcpu),
       addMemory: (file, sizeBytes) => this.asked.push(["memory", file.number >= 0, sizeBytes]) - 1,
       mapWindow: (...window) => this.asked.push(["window", ...window]),

@@ -7,6 +7,7 @@ import { traceBytes } from "../../src/domain/trace.ts";
 import { VCPU_STATES } from "../../src/domain/vcpu_record.ts";
 import { Kvm } from "../../src/kvm/kvm.ts";
 import { eventDescriptor } from "../../src/linux/event_descriptor.ts";
+import { ThreadStacks } from "../../src/linux/native_thread.ts";
 import { Mapping } from "../../src/linux/mapping.ts";
 import { installKick } from "../../src/linux/signal.ts";
 import { KVM, testWith } from "../support/capabilities.ts";
@@ -18,8 +19,10 @@ const RUN_BYTES = 3 * 4096, PER = 32;
 class BareVcpus implements Disposable {
   readonly #stack = new DisposableStack();
   readonly control: ControlBlock;
+  readonly stacks: bigint;
 
   constructor(readonly vcpus: number) {
+    this.stacks = this.#stack.use(new ThreadStacks(vcpus)).address;
     const map = (bytes: number) => this.#stack.use(Mapping.anonymous(bytes, "part of a domain")).address;
     const waiters = Math.ceil(vcpus / PER);
     this.control = new ControlBlock(map(controlBlockBytes(vcpus, waiters)), vcpus);
@@ -33,7 +36,8 @@ class BareVcpus implements Disposable {
   /** @returns what it reported */
   dispatch(waiter: number): string[] {
     const reports: string[] = [];
-    dispatch({ controlBlock: this.control.address, vcpus: this.vcpus, waiter }, ({ kind }) => reports.push(kind));
+    const start = { controlBlock: this.control.address, vcpus: this.vcpus, waiter, stacks: this.stacks };
+    dispatch(start, ({ kind }) => reports.push(kind));
     return reports;
   }
 
@@ -89,7 +93,7 @@ testWith([KVM], "a dispatcher that fails takes its vCPUs out of the guest and le
       // They wait in the guest for an INIT; but vCPU 0, which would not, and vCPU 5 fail.
       if (id % 5 > 0) bare.control.vcpu(id).create(descriptor.number, runPage.address, runPage.sizeBytes);
     }
-    const start = { controlBlock: bare.control.address, vcpus: 8, waiter: 0 };
+    const start = { controlBlock: bare.control.address, vcpus: 8, waiter: 0, stacks: bare.stacks };
     const fail = () => {
       throw new RangeError("a report that fails");
     };

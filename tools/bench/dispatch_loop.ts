@@ -90,6 +90,7 @@ function claimThePlatform(): IoreqSlots {
     order() {},
     change() {},
     notifyPager() {},
+    rested() {},
     notify() {},
     bindChannel() {},
     notifyChannel() {},

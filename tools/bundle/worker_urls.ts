@@ -9,4 +9,5 @@ export const WORKER_URLS = {
   xen: here,
   gate: here,
 } as const;
+export type WorkerUrls = Readonly<Record<keyof typeof WORKER_URLS, string>>;
 export const MODEL_PROCESS_URL = here, MODEL_PROCESS = "model-process";

@@ -1,0 +1,204 @@
+/**
+ * Succession: while no vCPU runs, a fresh generation of Workers takes the vCPUs and the device models over. An isolate owns
+ * nothing, so that the next one has but to look; and where there is only one generation, it costs nothing.
+ */
+
+import { EBUSY, EIO } from "../linux/errno.ts";
+import { RELIEF } from "../ioreq/notification.ts";
+import { ServerViews } from "../ioreq/server_view.ts";
+import type { CarrierStart } from "./carrier.ts";
+import type { ControlBlock } from "./control_block.ts";
+import { CrewMember, type CrewOwner } from "./crew.ts";
+import { happensBefore } from "./grace.ts";
+import type { ModelStart } from "./messages.ts";
+import { VCPU_STATE, type VcpuRecord } from "./vcpu_record.ts";
+import type { VcpuPause } from "./vcpu_pause.ts";
+import { WORKER_URLS, type WorkerUrls } from "./worker_urls.ts";
+
+/** Why the generation that was there is still there, or is there again. */
+export class SuccessionError extends Error {
+  static {
+    this.prototype.name = "SuccessionError";
+  }
+
+  /** @param errno EBUSY somebody did not come to rest in time; EIO the code that was to take over has failed */
+  constructor(readonly errno: number, message: string) {
+    super(message);
+  }
+}
+
+/** The Workers that can be succeeded; their places are filled anew. */
+export interface Crew {
+  /** Carriers or dispatchers, by the number of the waiter. */
+  readonly carriers: CrewMember[];
+  readonly models: CrewMember[];
+}
+
+/** What it needs of the domain. */
+export interface SuccessionParts {
+  readonly control: ControlBlock;
+  readonly crew: Crew;
+  readonly role: "carrier" | "dispatcher";
+  readonly owner: CrewOwner;
+  readonly pause: VcpuPause;
+  carrierStart(waiter: number): CarrierStart;
+  modelStart(server: number): ModelStart;
+}
+
+/** A generation that has loaded its code, and waits. */
+export interface Generation {
+  readonly urls: WorkerUrls;
+  readonly crew: Crew;
+}
+
+/** The successions of one domain, one at a time. */
+export class Succession {
+  readonly #views: ServerViews;
+  /** Resolves when none is under way. */
+  idle: Promise<void> = Promise.resolve();
+
+  /** Of the generation that is there. */
+  #urls: WorkerUrls = WORKER_URLS;
+
+  constructor(private readonly parts: SuccessionParts) {
+    this.#views = new ServerViews(parts.control.servers);
+  }
+
+  /** Has a generation load its code. Nothing else changes. @throws {SuccessionError} EIO it does not load */
+  async prepare(urls: WorkerUrls): Promise<Generation> {
+    const { crew, role, owner } = this.parts;
+    const member = (name: string, kind: "carrier" | "dispatcher" | "model") => new CrewMember(kind, name, owner, urls);
+    const next = {
+      carriers: crew.carriers.map(({ name }) => member(name, role)),
+      models: crew.models.map(({ name }) => member(name, "model")),
+    };
+    const members = [...next.carriers, ...next.models];
+    const results = await Promise.all([
+      ...next.carriers.map((carrier, waiter) => carrier.load(this.parts.carrierStart(waiter))),
+      ...next.models.map((model, server) => model.load(this.parts.modelStart(server))),
+    ]);
+    const failures = results.filter((why) => why !== undefined);
+    if (failures.length === 0) return { urls, crew: next };
+    for (const member of members) member.terminate();
+    throw new SuccessionError(EIO, failures[0]);
+  }
+
+  /**
+   * The generation takes over.
+   * @param limitMs how long the vCPUs and models that are there may take to come to rest
+   * @returns milliseconds for which vCPUs were kept out of the guest
+   * @throws {SuccessionError} EBUSY they took longer: they go on; EIO the new models fail: the old code is there again
+   */
+  async take(next: Generation, limitMs: number): Promise<number> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.idle = promise;
+    const beganMs = performance.now(), { pause } = this.parts;
+    pause.begin("succession");
+    try {
+      await this.#takeOver(next, limitMs, beganMs + limitMs);
+      return performance.now() - beganMs;
+    } finally {
+      pause.end("succession");
+      resolve();
+    }
+  }
+
+  async #takeOver(next: Generation, limitMs: number, deadlineMs: number): Promise<void> {
+    const { crew, control } = this.parts;
+    const busy = await this.#notAtRest(deadlineMs) ?? await this.#modelsNotAtRest(deadlineMs);
+    if (busy !== undefined || control.stopping) {
+      for (let server = 0; server < crew.models.length; server++) this.#relieve(server, RELIEF.NONE);
+      for (const member of [...next.crew.carriers, ...next.crew.models]) member.terminate();
+      const why = control.stopping ? "the run is over" : `${busy} did not come to rest within ${limitMs} ms`;
+      throw new SuccessionError(EBUSY, why);
+    }
+    await this.#leave();
+    const failure = await this.#enter(next);
+    if (failure === undefined) return;
+    await this.#restore(next);
+    throw new SuccessionError(EIO, failure);
+  }
+
+  /** @returns the first vCPU that is not at rest in time */
+  async #notAtRest(deadlineMs: number): Promise<string | undefined> {
+    const { crew, control, pause: { records } } = this.parts;
+    for (;;) {
+      const change = Promise.race(crew.carriers.map(({ nextReport }) => nextReport));
+      const busy = records.find((record) => !this.#isAtRest(record));
+      if (busy === undefined || control.stopping) return undefined;
+      if (!await happensBefore(change, deadlineMs)) return `vCPU ${busy.id}`;
+    }
+  }
+
+  /** Between two accesses, or inside KVM_RUN for a page that it waits for: none of our code runs for it before it is succeeded. */
+  #isAtRest({ id, state }: VcpuRecord): boolean {
+    if (state === VCPU_STATE.PAUSED || state === VCPU_STATE.STOPPED) return true;
+    return state === VCPU_STATE.RUNNING && this.parts.control.physicalMap.table.faultOf[id] !== 0;
+  }
+
+  /** @returns the first model that is not at rest in time */
+  async #modelsNotAtRest(deadlineMs: number): Promise<string | undefined> {
+    const { models } = this.parts.crew;
+    const rested = models.map(({ nextReport }) => nextReport);
+    models.forEach((_, server) => this.#relieve(server, RELIEF.ASKED));
+    for (const [server, { name }] of models.entries()) {
+      if (!await happensBefore(rested[server], deadlineMs)) return name;
+    }
+    return undefined;
+  }
+
+  #relieve(server: number, step: (typeof RELIEF)[keyof typeof RELIEF]): void {
+    this.#views.view(server).area?.relieve(step);
+  }
+
+  /** From here on there is no way back to these Workers. */
+  async #leave(): Promise<void> {
+    const { control, crew, pause } = this.parts;
+    const blocked = new Set(pause.records.filter(({ state }) => state === VCPU_STATE.RUNNING).map(({ id }) => id));
+    control.generation++;
+    crew.models.forEach((_, server) => this.#relieve(server, RELIEF.LEAVE));
+    pause.wakeAll();
+    const perWaiter = control.vcpusPerWaiter;
+    const left = crew.carriers.filter((_, waiter) => perWaiter > 1 || !blocked.has(waiter));
+    await Promise.all([...crew.models, ...left].map(({ stopped }) => stopped));
+    for (const member of [...crew.models, ...left]) member.terminate();
+  }
+
+  /** @returns why a model of the generation does not serve */
+  async #enter({ crew: next, urls }: Generation): Promise<string | undefined> {
+    const { crew } = this.parts;
+    next.models.forEach((model, server) => {
+      this.#relieve(server, RELIEF.NONE);
+      crew.models[server] = model;
+      model.start({ ...this.parts.modelStart(server), inherits: true });
+    });
+    await Promise.all(next.models.map((model) => model.ready));
+    const failed = next.models.find((model) => model.idle);
+    if (failed !== undefined) return `${failed.name}: ${failed.failure}`;
+    next.carriers.forEach((carrier, waiter) => this.#carry(waiter, carrier));
+    this.#urls = urls;
+    return undefined;
+  }
+
+  /** One that is still inside KVM_RUN is succeeded as soon as it comes out. */
+  #carry(waiter: number, carrier: CrewMember): void {
+    const { crew } = this.parts, before = crew.carriers[waiter];
+    crew.carriers[waiter] = carrier;
+    const start = () => carrier.start(this.parts.carrierStart(waiter));
+    if (before.idle) return start();
+    void before.stopped.then(() => {
+      before.terminate();
+      start();
+    });
+  }
+
+  /** The code that was there takes over again; if that fails, too, the domain has nobody, and its owner hears of it. */
+  async #restore(failed: Generation): Promise<void> {
+    const serving = failed.crew.models.map((model, server) => ({ model, server })).filter(({ model }) => !model.idle);
+    for (const { server } of serving) this.#relieve(server, RELIEF.LEAVE);
+    await Promise.all(serving.map(({ model }) => model.stopped));
+    for (const member of [...failed.crew.models, ...failed.crew.carriers]) member.terminate();
+    const old = await this.prepare(this.#urls), failure = await this.#enter(old);
+    if (failure !== undefined) this.parts.owner.memberEnded("a device model of the generation before", failure);
+  }
+}
