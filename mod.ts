@@ -37,5 +37,5 @@ export type { RegionTally } from "./src/memory/region_frames.ts";
 export type { ConsoleOptions } from "./src/devices/console.ts";
 export { ImageError } from "./src/boot/plan.ts";
 export { KvmUnavailable } from "./src/kvm/kvm.ts";
-export { SocketPathError } from "./src/linux/socket.ts";
+export { SocketPathError } from "./src/linux/socket_path.ts";
 export { LinuxError } from "./src/linux/linux_error.ts";

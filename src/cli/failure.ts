@@ -2,7 +2,7 @@
 
 import { KvmUnavailable } from "../kvm/kvm.ts";
 import { LinuxError } from "../linux/linux_error.ts";
-import { SocketPathError } from "../linux/socket.ts";
+import { SocketPathError } from "../linux/socket_path.ts";
 import { MachineMemoryError } from "../memory/bank.ts";
 import { HypervisorUnavailable } from "../dm/connection.ts";
 import { ImageError } from "../boot/plan.ts";

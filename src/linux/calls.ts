@@ -23,6 +23,7 @@ const SYMBOLS = {
   fallocate: { name: call, parameters: ["i32", "i32", "i32", "u64", "u64"], result: "i32" }, // fd, mode, offset, size
   at_offset: { name: call, parameters: ["i32", "i32", "buffer", "u64", "u64"], result: "i32" }, // pread64, pwrite64: fd, buffer, size, offset
   at_offset_list: { name: call, parameters: ["i32", "i32", "u64", "u64", "u64", "u64"], result: "i32" }, // preadv, pwritev: fd, ranges, count, offset, 0
+  at_address: { name: call, parameters: ["i32", "i32", "u64", "u64", "i32", "pointer", "pointer"], result: "i32" }, // sendto, recvfrom: fd, buffer, size, flags, address, its size
   enter_ring: { name: call, parameters: ["i32", "i32", "u32", "u32", "u32", "pointer", "u64"], result: "i32" }, // io_uring_enter: fd, submit, complete, flags, mask, size
   // waiting and waking
   read: { name: call, parameters: ["i32", "i32", "buffer", "u64"], result: "i32" }, // fd, buf, count
@@ -37,10 +38,12 @@ const SYMBOLS = {
   path: { name: call, parameters: ["i32", "i32", "buffer", "i32", "i32"], result: "i32" }, // openat: directory, path, flags, mode
   open_ring: { name: call, parameters: ["i32", "u32", "buffer"], result: "i32" }, // io_uring_setup: entries, parameters
   register_ring: { name: call, parameters: ["i32", "i32", "u32", "buffer", "u32"], result: "i32" }, // io_uring_register: fd, what, argument, count
-  name: { name: call, parameters: ["i32", "buffer", "u32"], result: "i32" }, // memfd_create: name, flags; pipe2: fds, flags
+  name: { name: call, parameters: ["i32", "buffer", "u32"], result: "i32" }, // memfd_create: name, flags; unlink: path; pipe2: fds, flags
   offset: { name: call, parameters: ["i32", "i32", "i64"], result: "i32" }, // ftruncate: fd, length
   seek: { name: call, parameters: ["i32", "i32", "i64", "i32"], result: "i64" }, // lseek: fd, offset, whence
   socket: { name: call, parameters: ["i32", "i32", "buffer", "u32"], result: "i32" }, // bind, connect: fd, address, size; sendmsg, recvmsg: fd, message, flags
+  epoll: { name: call, parameters: ["i32", "i32", "i32", "i32", "buffer"], result: "i32" }, // epoll_ctl: set, operation, fd, event
+  timer: { name: call, parameters: ["i32", "i32", "i32", "buffer", "pointer"], result: "i32" }, // timerfd_settime: fd, flags, new, old
   accept: { name: call, parameters: ["i32", "i32", "pointer", "pointer", "i32"], result: "i32" }, // fd, address, size, flags
   mmap: { name: call, parameters: ["i32", "u64", "u64", "i32", "i32", "i32", "i64"], result: "i64" }, // address, size, protection, flags, fd, offset
   range: { name: call, parameters: ["i32", "u64", "u64", "i32"], result: "i32" }, // munmap, madvise: address, size, advice
@@ -121,6 +124,10 @@ export const madvise = (at: bigint, size: bigint, advice: number): number => sym
 export const getpid = (): number => symbols.none(39);
 export const socket = (family: number, type: number): number => symbols.numbers(41, family, type, 0);
 export const connect = (fd: number, address: Buffer, size: number): number => symbols.socket(42, fd, address, size);
+export const sendto = (fd: number, at: bigint, size: bigint, flags: number): number =>
+  symbols.at_address(44, fd, at, size, flags, null, null);
+export const recvfrom = (fd: number, at: bigint, size: bigint, flags: number): number =>
+  symbols.at_address(45, fd, at, size, flags, null, null);
 export const sendmsg = (fd: number, message: Buffer, flags: number): number => symbols.socket(46, fd, message, flags);
 export const recvmsg = (fd: number, message: Buffer, flags: number): number => symbols.socket(47, fd, message, flags);
 export const shutdown = (fd: number, how: number): number => symbols.numbers(48, fd, how, 0);
@@ -132,22 +139,30 @@ export const LOCK_SH = 1, LOCK_EX = 2, LOCK_NB = 4;
 export const flock = (fd: number, operation: number): number => symbols.numbers(73, fd, operation, 0);
 export const fdatasync = (fd: number): number => symbols.number(75, fd);
 export const ftruncate = (fd: number, size: bigint): number => symbols.offset(77, fd, size);
+export const unlink = (path: Buffer): number => symbols.name(87, path, 0);
 export const fchmod = (fd: number, mode: number): number => symbols.numbers(91, fd, mode, 0);
 export const fstatfs = (fd: number, status: Buffer): number => symbols.file(138, fd, status);
 export const gettid = (): number => symbols.none(186);
 export const futex = (word: Pointer, operation: number, value: number): number =>
   symbols.futex(202, word, operation, value, null, null, 0);
+/** Operations of {@linkcode epollCtl}. */
+export const EPOLL_CTL_ADD = 1, EPOLL_CTL_DEL = 2, EPOLL_CTL_MOD = 3;
+export const epollCtl = (set: number, operation: number, fd: number, event: Buffer): number =>
+  symbols.epoll(233, set, operation, fd, event);
 export const tgkill = (pid: number, tid: number, signal: number): number => symbols.tgkill(234, pid, tid, signal);
 export const openat = (directory: number, path: Buffer, flags: number): number =>
   symbols.path(257, directory, path, flags, 0);
 export const ppoll = (set: Buffer, count: number, timeout: Buffer): number =>
   symbols.ppoll(271, set, count, timeout, null, 8n);
+export const timerfdCreate = (clock: number, flags: number): number => symbols.numbers(283, clock, flags, 0);
 /** Modes of {@linkcode fallocate}. */
 export const FALLOC_FL_KEEP_SIZE = 1, FALLOC_FL_PUNCH_HOLE = 2, FALLOC_FL_ZERO_RANGE = 16;
 export const fallocate = (fd: number, mode: number, offset: bigint, size: bigint): number =>
   symbols.fallocate(285, fd, mode, offset, size);
+export const timerfdSettime = (fd: number, time: Buffer): number => symbols.timer(286, fd, 0, time, null);
 export const accept4 = (fd: number, flags: number): number => symbols.accept(288, fd, null, null, flags);
 export const eventfd2 = (initial: number, flags: number): number => symbols.numbers(290, initial, flags, 0);
+export const epollCreate1 = (flags: number): number => symbols.numbers(291, flags, 0, 0);
 export const pipe2 = (pair: Buffer, flags: number): number => symbols.name(293, pair, flags);
 export const preadv = (fd: number, ranges: bigint, count: bigint, offset: bigint): number =>
   symbols.at_offset_list(295, fd, ranges, count, offset, 0n);

@@ -16,9 +16,12 @@ export class Descriptor implements Disposable {
     this.#number = number;
   }
 
-  /** Opens `path` for reading, and for writing unless it is to be read only. @throws {LinuxError} */
-  static open(path: string, readOnly = false): Descriptor {
-    const flags = (readOnly ? O_RDONLY : O_RDWR) | O_CLOEXEC;
+  /**
+   * Opens `path` for reading, and for writing unless it is to be read only.
+   * @param waits whether reads and writes may block @throws {LinuxError}
+   */
+  static open(path: string, readOnly = false, waits = true): Descriptor {
+    const flags = (readOnly ? O_RDONLY : O_RDWR) | O_CLOEXEC | (waits ? 0 : O_NONBLOCK);
     return new Descriptor(check(calls.openat(AT_FDCWD, text.encode(path + "\0"), flags), "open", path), path);
   }
 

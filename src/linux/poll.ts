@@ -2,7 +2,7 @@
 
 import * as calls from "./calls.ts";
 
-export const POLLIN = 1, POLLOUT = 4, POLLERR = 8, POLLHUP = 16;
+export const POLLIN = 1, POLLPRI = 2, POLLOUT = 4, POLLERR = 8, POLLHUP = 16;
 
 const NO_TIME = new BigInt64Array(2); // struct timespec
 const ENTRY_BYTES = 8; // struct pollfd: int fd, short events, short revents

@@ -2,20 +2,15 @@
 
 import * as calls from "./calls.ts";
 import { Descriptor } from "./descriptor.ts";
-import { EADDRINUSE, EAGAIN, ECONNREFUSED, ECONNRESET, EINTR, EINVAL, ENAMETOOLONG, EPROTOTYPE } from "./errno.ts";
-import { check, LinuxError } from "./linux_error.ts";
+import { EAGAIN, ECONNRESET, EINTR } from "./errno.ts";
+import { check } from "./linux_error.ts";
 import { bytesAddress } from "./mapping.ts";
 import { POLLERR, POLLHUP, PollSet } from "./poll.ts";
+import { addressOf, listenAt, openSocket, SocketListener } from "./socket_path.ts";
 
-const AF_UNIX = 1, SOCK_SEQPACKET = 5, SOCK_CLOEXEC = 0x80000, SOCK_NONBLOCK = 0x800;
+const SOCK_SEQPACKET = 5;
 const SOL_SOCKET = 1, SCM_RIGHTS = 1, SHUT_RDWR = 2;
 const MSG_CTRUNC = 8, MSG_TRUNC = 0x20, MSG_DONTWAIT = 0x40, MSG_NOSIGNAL = 0x4000, MSG_CMSG_CLOEXEC = 0x4000_0000;
-
-/** Bytes of sun_path; the last one is 0. */
-const PATH_BYTES = 108;
-/** Only the user that runs the hypervisor may connect. */
-const OWNER_ONLY = 0o600;
-const BACKLOG = 16;
 
 /** Descriptors that one packet can carry (the kernel's SCM_MAX_FD). */
 export const MAX_DESCRIPTORS = 253;
@@ -30,22 +25,6 @@ const CONTROL_BYTES = CONTROL.data + Math.ceil(MAX_DESCRIPTORS * 4 / 8) * 8;
 /** struct msghdr (56 bytes), whose pointers lead to struct iovec (16), the control data and the packet behind it. */
 const HEADER = { vector: 16, vectors: 24, control: 32, controlLength: 40, flags: 48 } as const;
 const VECTOR_AT = 56, CONTROL_AT = 72, PACKET_AT = CONTROL_AT + CONTROL_BYTES;
-
-/** A path where no socket can be made, because of what is there. One line. */
-export class SocketPathError extends Error {
-  static {
-    this.prototype.name = "SocketPathError";
-  }
-
-  /**
-   * The message is path and reason.
-   * @param path where the socket was to be
-   * @param why the reason
-   */
-  constructor(readonly path: string, why: string) {
-    super(`${path}: ${why}`);
-  }
-}
 
 /** Descriptors that came with a packet did not fit: too many, or this process may have no more. The rest is closed. */
 export class DescriptorsLostError extends Error {
@@ -78,7 +57,7 @@ export class PacketSocket extends Descriptor {
   static connect(path: string): PacketSocket {
     const address = addressOf(path);
     using stack = new DisposableStack();
-    const socket = stack.use(new PacketSocket(open(path, 0), path, true));
+    const socket = stack.use(new PacketSocket(openSocket(path, SOCK_SEQPACKET), path, true));
     check(calls.connect(socket.number, address, address.length), "connect", path);
     stack.move();
     return socket;
@@ -137,48 +116,16 @@ export class PacketSocket extends Descriptor {
 }
 
 /** Takes connections at a path, which goes when this is disposed. */
-export class PacketListener extends Descriptor {
-  readonly #inode: number | null;
-
-  private constructor(number: number, readonly path: string) {
-    super(number, path);
-    this.#inode = informationOf(path)?.ino ?? null;
-  }
-
-  /**
-   * Listens at `path`. A socket that nobody listens at any more is replaced.
-   * @throws {SocketPathError} somebody listens there, or it is no socket
-   * @throws {LinuxError} ENAMETOOLONG more than 107 bytes; ENOENT, EACCES the directory
-   */
+export class PacketListener extends SocketListener {
+  /** Listens at `path`, as {@linkcode listenAt} does. */
   static create(path: string): PacketListener {
-    const address = addressOf(path);
-    using stack = new DisposableStack();
-    const socket = stack.use(new Descriptor(open(path, SOCK_NONBLOCK), path));
-    // Before bind(2): the file gets this mode (less the umask), and is never there with another.
-    check(calls.fchmod(socket.number, OWNER_ONLY), "fchmod", path);
-    let bound = calls.bind(socket.number, address, address.length);
-    if (bound === -EADDRINUSE) {
-      removeStale(path);
-      bound = calls.bind(socket.number, address, address.length);
-    }
-    check(bound, "bind", path);
-    check(calls.listen(socket.number, BACKLOG), "listen", path);
-    return new PacketListener(socket.release(), path);
+    return new PacketListener(listenAt(path, SOCK_SEQPACKET), path);
   }
 
   /** The next connection, whose calls do not wait; undefined if nobody has connected. @throws {LinuxError} EMFILE, ... */
   accept(): PacketSocket | undefined {
-    for (;;) {
-      const number = calls.accept4(this.number, SOCK_CLOEXEC);
-      if (number === -EINTR) continue;
-      if (number === -EAGAIN) return undefined;
-      return new PacketSocket(check(number, "accept", this.path), this.path, false);
-    }
-  }
-
-  override [Symbol.dispose](): void {
-    if (this.number >= 0 && informationOf(this.path)?.ino === this.#inode) Deno.removeSync(this.path);
-    super[Symbol.dispose]();
+    const number = this.acceptNumber();
+    return number === undefined ? undefined : new PacketSocket(number, this.path, false);
   }
 }
 
@@ -244,41 +191,3 @@ class MessageRoom {
 }
 
 const room = new MessageRoom();
-
-function open(path: string, flags: number): number {
-  return check(calls.socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | flags), "socket", path);
-}
-
-/** struct sockaddr_un. An empty path would be a name that the kernel chooses. @throws {LinuxError} */
-function addressOf(path: string): Uint8Array<ArrayBuffer> {
-  const bytes = new TextEncoder().encode(path);
-  if (bytes.length === 0 || bytes.includes(0)) throw new LinuxError("socket", EINVAL, JSON.stringify(path));
-  if (bytes.length >= PATH_BYTES) throw new LinuxError("socket", ENAMETOOLONG, path);
-  const address = new Uint8Array(2 + bytes.length + 1);
-  address[0] = AF_UNIX;
-  address.set(bytes, 2);
-  return address;
-}
-
-/** Removes a socket that nobody listens at. @throws {SocketPathError} it is none, or somebody does @throws {LinuxError} */
-function removeStale(path: string): void {
-  const address = addressOf(path), information = informationOf(path);
-  if (information === undefined) return;
-  if (!information.isSocket) throw new SocketPathError(path, "exists, and is no socket");
-  using probe = new Descriptor(open(path, SOCK_NONBLOCK), path);
-  const result = calls.connect(probe.number, address, address.length);
-  if (result === -ECONNREFUSED) return Deno.removeSync(path);
-  // With a full backlog, or a socket of another type, somebody listens just the same.
-  if (result !== -EAGAIN && result !== -EPROTOTYPE) check(result, "connect", path);
-  throw new SocketPathError(path, "somebody listens there already");
-}
-
-/** What is at `path` itself, be it a link; undefined if nothing is. */
-function informationOf(path: string): Deno.FileInfo | undefined {
-  try {
-    return Deno.lstatSync(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
-  }
-}

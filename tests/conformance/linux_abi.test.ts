@@ -11,6 +11,7 @@ const HEADERS = [
   "poll.h",
   "signal.h",
   "stdio.h",
+  "sys/epoll.h",
   "sys/eventfd.h",
   "sys/file.h",
   "sys/ioctl.h",
@@ -18,11 +19,14 @@ const HEADERS = [
   "sys/socket.h",
   "sys/stat.h",
   "sys/syscall.h",
+  "sys/timerfd.h",
   "sys/uio.h",
   "sys/un.h",
   "sys/vfs.h",
   "linux/falloc.h",
   "linux/futex.h",
+  "linux/if.h",
+  "linux/if_tun.h",
   "linux/io_uring.h",
   "linux/magic.h",
   "linux/memfd.h",
@@ -80,6 +84,11 @@ const RENAMED: Record<string, string> = {
   IOVEC_WORDS: "sizeof(struct iovec) / 4",
   SQE_WORDS: "sizeof(struct io_uring_sqe) / 4",
   CQE_WORDS: "sizeof(struct io_uring_cqe) / 4",
+  EVENT_BYTES: "sizeof(struct epoll_event)",
+  TIMER_WORDS: "sizeof(struct itimerspec) / 8",
+  TIMER_SECONDS: "offsetof(struct itimerspec, it_value.tv_sec) / 8",
+  TIMER_NANOSECONDS: "offsetof(struct itimerspec, it_value.tv_nsec) / 8",
+  IFREQ_BYTES: "sizeof(struct ifreq)",
 };
 
 /** Names of system calls where the function is called otherwise. */
@@ -91,6 +100,10 @@ const CALLS: Record<string, string> = {
   ioUringRegister: "io_uring_register",
   pidfdOpen: "pidfd_open",
   processMadvise: "process_madvise",
+  epollCtl: "epoll_ctl",
+  epollCreate1: "epoll_create1",
+  timerfdCreate: "timerfd_create",
+  timerfdSettime: "timerfd_settime",
 };
 
 const folder = new URL("../../src/linux/", import.meta.url);

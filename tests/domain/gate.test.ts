@@ -4,7 +4,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { Gate } from "../../src/domain/gate.ts";
 import { STATE } from "../../src/ioreq/abi.ts";
 import { ServerView } from "../../src/ioreq/server_view.ts";
-import { SocketPathError } from "../../src/linux/socket.ts";
+import { SocketPathError } from "../../src/linux/socket_path.ts";
 import { encodeRequest } from "../../src/dm/protocol.ts";
 import { FakeGate, FakeGateDomain } from "./fake_gate_domain.ts";
 import { GateClient, holdings } from "./gate_client.ts";

@@ -12,8 +12,8 @@ import {
   type Packet,
   PacketListener,
   PacketSocket,
-  SocketPathError,
 } from "../../src/linux/socket.ts";
+import { SocketPathError } from "../../src/linux/socket_path.ts";
 
 const F_GETFD = 1, FD_CLOEXEC = 1;
 const bytes = (...values: number[]) => new Uint8Array(values);
