@@ -8,6 +8,7 @@ const MODELS = {
   "platform": () => import("./platform.ts"),
   "virtio-block": () => import("./virtio_block.ts"),
   "virtio-entropy": () => import("./virtio_entropy.ts"),
+  "virtio-net": () => import("./virtio_net.ts"),
 } as const;
 
 /** A model of the program. */

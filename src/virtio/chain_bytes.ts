@@ -46,11 +46,29 @@ export class ChainBytes {
     return 0;
   }
 
-  /** Stores `source` in what the device writes, from its first byte on. @returns false there is less, or no memory */
-  write(chain: Chain, source: Uint8Array): boolean {
-    this.#begin(chain.readable, chain.count, 0);
-    for (let done = 0; done < source.length;) {
-      const size = this.#next(chain, true, source.length - done), { memory: { bytes }, offset } = this.#found;
+  /**
+   * Fills the first `sizeBytes` bytes of `target` from what the device reads, from its byte `from` on.
+   * @returns false there is less, or no memory
+   */
+  read(chain: Chain, from: number, target: Uint8Array, sizeBytes: number): boolean {
+    this.#begin(0, chain.readable, from);
+    for (let done = 0; done < sizeBytes;) {
+      const size = this.#next(chain, false, sizeBytes - done), { memory: { bytes }, offset } = this.#found;
+      if (size === 0) return false;
+      for (let byte = 0; byte < size; byte++) target[done + byte] = bytes[offset + byte];
+      done += size;
+    }
+    return true;
+  }
+
+  /**
+   * Stores `source`, or its first `sizeBytes` bytes, in what the device writes, from its byte `from` on.
+   * @returns false there is less, or no memory
+   */
+  write(chain: Chain, source: Uint8Array, from = 0, sizeBytes = source.length): boolean {
+    this.#begin(chain.readable, chain.count, from);
+    for (let done = 0; done < sizeBytes;) {
+      const size = this.#next(chain, true, sizeBytes - done), { memory: { bytes }, offset } = this.#found;
       if (size === 0) return false;
       for (let byte = 0; byte < size; byte++) bytes[offset + byte] = source[done + byte];
       done += size;

@@ -3,6 +3,7 @@
 import { assertEquals, assertLess } from "@std/assert";
 import * as abi from "../../src/virtio/abi.ts";
 import * as block from "../../src/virtio/block_abi.ts";
+import * as net from "../../src/virtio/net_abi.ts";
 import { evaluate, testUnless, whyNoCompiler } from "./c_program.ts";
 
 const HEADERS = [
@@ -12,6 +13,8 @@ const HEADERS = [
   "linux/virtio_mmio.h",
   "linux/virtio_ring.h",
   "linux/virtio_blk.h",
+  "linux/virtio_net.h",
+  "linux/if_ether.h",
 ];
 const missing = await whyNoCompiler(HEADERS, "gcc or the kernel headers");
 
@@ -50,6 +53,12 @@ const TABLES: Record<string, Rule> = {
   BLOCK_TYPE: macro("VIRTIO_BLK_T_"),
   BLOCK_STATUS: macro("VIRTIO_BLK_S_"),
   BLOCK_RANGE: layout("virtio_blk_discard_write_zeroes"),
+  NET_FEATURE: macro("VIRTIO_NET_F_"),
+  NET_CONFIGURATION: (key) => {
+    if (key === "bytes") return "offsetof(struct virtio_net_config, speed)"; // which comes with another feature
+    return `offsetof(struct virtio_net_config, ${key})`;
+  },
+  NET_HEADER: layout("virtio_net_hdr_v1"),
 };
 
 /** The C side of each exported number. */
@@ -58,13 +67,27 @@ const NUMBERS: Record<string, string> = {
   USED_NO_NOTIFY: "VRING_USED_F_NO_NOTIFY",
   BLOCK_ID_BYTES: "VIRTIO_BLK_ID_BYTES",
   BLOCK_RANGE_UNMAP: "VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP",
+  NET_STATUS_LINK_UP: "VIRTIO_NET_S_LINK_UP",
+  NET_LEGACY_HEADER_BYTES: "sizeof(struct virtio_net_hdr)",
+  MAC_BYTES: "ETH_ALEN",
+  ETHERNET_HEADER_BYTES: "ETH_HLEN",
+  ETHERNET_MTU: "ETH_DATA_LEN",
+  MOST_FRAME_BYTES: "ETH_FRAME_LEN + 4", // VLAN_HLEN, which is the kernel's own
 };
 
 /** What only the specification has. */
-const NO_HEADERS = ["MAGIC", "VERSION", "MMIO_BYTES", "MAX_QUEUE_SIZE", "SECTOR_BYTES"];
+const NO_HEADERS = [
+  "MAGIC",
+  "VERSION",
+  "MMIO_BYTES",
+  "MAX_QUEUE_SIZE",
+  "SECTOR_BYTES",
+  "MOST_BLOCK_QUEUES",
+  "NET_QUEUE",
+];
 
 testUnless(missing, "every number of src/virtio is that of the kernel's headers", async () => {
-  const exports = Object.entries({ ...abi, ...block }).filter(([name]) => !NO_HEADERS.includes(name));
+  const exports = Object.entries({ ...abi, ...block, ...net }).filter(([name]) => !NO_HEADERS.includes(name));
   assertLess(18, exports.length);
   const expressions: Record<string, string> = {}, found: Record<string, number> = {};
   for (const [name, value] of exports) {

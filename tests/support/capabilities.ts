@@ -56,6 +56,11 @@ export function program(name: string, debianPackage: string): Capability {
   return { present, reason: `${name} is not installed (Debian: ${debianPackage})` };
 }
 
+/** A shared library. @param debianPackage where it comes from */
+export function library(name: string, debianPackage: string): Capability {
+  return { present: loads(name), reason: `${name} is not installed (Debian: ${debianPackage})` };
+}
+
 /** A file, such as a header. */
 export function file(path: string, debianPackage: string): Capability {
   return { present: exists(path), reason: `${path} is missing (Debian: ${debianPackage})` };
@@ -79,6 +84,15 @@ export function testWith(
     ignore: missing !== undefined,
     fn: body,
   });
+}
+
+function loads(name: string): boolean {
+  try {
+    Deno.dlopen(name, {}).close();
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function exists(path: string): boolean {

@@ -57,10 +57,11 @@ export class TestMemory implements GuestMemoryAccess {
   }
 }
 
-/** Descriptors and rings of so many entries in the first page. */
-export function layoutOf(size: number): QueueLayout {
-  const available = PAGES[0] + size * DESCRIPTOR.bytes, used = available + AVAILABLE.ring + size * AVAILABLE.entry + 2;
-  return { size, descriptors: PAGES[0], available, used: Math.ceil(used / 4) * 4 };
+/** Descriptors and rings of so many entries in the first page, or elsewhere. */
+export function layoutOf(size: number, descriptors: number = PAGES[0]): QueueLayout {
+  const available = descriptors + size * DESCRIPTOR.bytes,
+    used = available + AVAILABLE.ring + size * AVAILABLE.entry + 2;
+  return { size, descriptors, available, used: Math.ceil(used / 4) * 4 };
 }
 
 export interface TestDescriptor {
@@ -72,12 +73,12 @@ export interface TestDescriptor {
 
 /** A driver that puts what it likes into memory. */
 export class TestDriver {
-  readonly memory = new TestMemory();
   readonly layout: QueueLayout;
   #available = 0;
 
-  constructor(size: number) {
-    this.layout = layoutOf(size);
+  /** @param at where descriptors and rings are */
+  constructor(size: number, readonly memory: TestMemory = new TestMemory(), at: number = PAGES[0]) {
+    this.layout = layoutOf(size, at);
   }
 
   descriptor(table: number, index: number, { addr, len, flags = 0, next = 0 }: TestDescriptor): void {
