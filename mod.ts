@@ -18,6 +18,15 @@ export {
 } from "./src/machine/options.ts";
 export type { DiskOptions } from "./src/machine/disks.ts";
 export type { VirtioDeviceOptions, VirtioOptions } from "./src/machine/virtio.ts";
+export type { NetOptions } from "./src/machine/nets.ts";
+export type {
+  HostForward,
+  NetworkOptions,
+  SocketNetworkOptions,
+  TapNetworkOptions,
+  UserNetworkOptions,
+} from "./src/devices/network.ts";
+export { NetworkUnavailable } from "./src/devices/network.ts";
 export type { VcpuState } from "./src/domain/vcpu_record.ts";
 export type { ShutdownRequest } from "./src/domain/xen_state.ts";
 export type { Outcome, OutcomeKind } from "./src/domain/outcome.ts";

@@ -12,6 +12,7 @@ import {
   UsageError,
 } from "../machine/options.ts";
 import { parseDisk } from "../machine/disks.ts";
+import { parseNet } from "../machine/nets.ts";
 
 /** What `run` was asked for. */
 export interface RunArguments {
@@ -54,6 +55,10 @@ Boots each IMAGE in turn; its console is stdin and stdout. Ctrl-] leaves an inte
                      a virtio disk, whose model sees all of the guest's memory, or WHAT as above (docs/virtio.md); may be
                      repeated
   --rng              a virtio source of entropy
+  --net KIND[,KEY=VALUE...]
+                     a virtio network device (docs/virtio.md): socket,path=PATH, tap,ifname=NAME, or
+                     user[,hostfwd=tcp:PORT:GUESTPORT...][,restrict=on]; all kinds take mac=ADDRESS, legacy and
+                     memory=WHAT; may be repeated
   --virtio-in WHERE  where the device models of virtio devices run: process, each in one of its own, or worker (process)
   --device-model-timeout SECONDS
                      how long a device model may take to start, and for an answer
@@ -79,7 +84,17 @@ Exit status: 0 powered off; 1-63 the guest's own; 64 bad usage or image; 66 rese
 70 our fault; 124 time-out; 125 guest crashed; 129, 130, 141, 143 SIGHUP, SIGINT, closed stdout, SIGTERM.`;
 
 /** Options that decide what a guest finds in its memory, and where. */
-const PLANNED_STRINGS = ["memory", "vcpus", "cmdline", "initrd", "module", "xen", "extended-regions", "disk"] as const;
+const PLANNED_STRINGS = [
+  "memory",
+  "vcpus",
+  "cmdline",
+  "initrd",
+  "module",
+  "xen",
+  "extended-regions",
+  "disk",
+  "net",
+] as const;
 const PLANNED_BOOLEANS = ["device-tree", "rng"] as const;
 
 const STRINGS = [
@@ -175,7 +190,7 @@ export const DOCTOR_HELP = `usage: doctor [options] [IMAGE]
 Without IMAGE: what this host offers. With one: what it is and how it would be loaded.
 
   --memory SIZE, --vcpus N, --cmdline STRING, --initrd FILE, --module FILE, --xen WHETHER, --extended-regions WHICH,
-  --device-tree, --disk FILE, --rng      as for run
+  --device-tree, --disk FILE, --rng, --net KIND      as for run
   --json             one JSON object on stdout`;
 
 /** Parses the arguments after "doctor". @returns undefined for --help. @throws {UsageError} */
@@ -204,6 +219,7 @@ function plannedOptions(options: Options<typeof PLANNED_STRINGS[number], typeof 
     deviceTree: options["device-tree"],
     disks: options.disk.map(parseDisk),
     rngs: options.rng ? 1 : 0,
+    nets: options.net.map(parseNet),
   };
 }
 

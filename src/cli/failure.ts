@@ -5,6 +5,7 @@ import { LinuxError } from "../linux/linux_error.ts";
 import { SocketPathError } from "../linux/socket_path.ts";
 import { MachineMemoryError } from "../memory/bank.ts";
 import { HypervisorUnavailable } from "../dm/connection.ts";
+import { NetworkUnavailable } from "../devices/network.ts";
 import { ImageError } from "../boot/plan.ts";
 import { STATUS } from "../domain/outcome.ts";
 import { UsageError } from "../machine/options.ts";
@@ -13,7 +14,14 @@ import { LaneError } from "../lane/errors.ts";
 
 /** Errors of the user, and those of the host. */
 const USER = [UsageError, ImageError, SocketPathError];
-const HOST = [KvmUnavailable, UserfaultUnavailable, LinuxError, MachineMemoryError, HypervisorUnavailable];
+const HOST = [
+  KvmUnavailable,
+  UserfaultUnavailable,
+  NetworkUnavailable,
+  LinuxError,
+  MachineMemoryError,
+  HypervisorUnavailable,
+];
 
 /** The exit status that an error stands for. */
 export function statusOf(error: unknown): number {

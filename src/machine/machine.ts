@@ -17,6 +17,7 @@ import type { BootPlan, BootRequest, Module } from "../boot/plan.ts";
 import { setEntry } from "./entry.ts";
 import { loadFile } from "./files.ts";
 import { checkDisk } from "./disks.ts";
+import { checkNet } from "./nets.ts";
 import { virtioModels, virtioRegisters } from "./virtio.ts";
 import {
   checkGrant,
@@ -111,6 +112,7 @@ export async function startMachine(
   let request = bootRequest(options), plan = planBoot(request);
   const ram = backedRanges(request.memoryBytes);
   for (const disk of options.disks ?? []) checkDisk(disk);
+  for (const net of options.nets ?? []) checkNet(net);
   const deviceModels = checkModels(options.deviceModels ?? [], ram), virtio = virtioModels(options);
   for (const { configuration: { legacy = false, isRestricted }, memory, name } of virtio) {
     checkGrant(memory, ram);

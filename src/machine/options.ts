@@ -231,10 +231,10 @@ export function checkModelCount(count: number): void {
 }
 
 /** @throws {UsageError} more virtio devices than there are interrupts, or a number that is none */
-export function checkVirtio({ disks = [], rngs = 0 }: VirtioOptions): void {
+export function checkVirtio({ disks = [], rngs = 0, nets = [] }: VirtioOptions): void {
   if (!Number.isInteger(rngs) || rngs < 0) throw new UsageError(`rngs ${rngs}: not a whole number`);
-  if (disks.length + rngs <= MOST_VIRTIO_DEVICES) return;
-  throw new UsageError(`${disks.length + rngs} virtio devices: at most ${MOST_VIRTIO_DEVICES}`);
+  const devices = disks.length + rngs + nets.length;
+  if (devices > MOST_VIRTIO_DEVICES) throw new UsageError(`${devices} virtio devices: at most ${MOST_VIRTIO_DEVICES}`);
 }
 
 /** "all", "none" or "0x1000-0x1fff+0x8000-0xffff": addresses of first and last bytes. @throws {UsageError} */

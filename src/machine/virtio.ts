@@ -7,6 +7,7 @@ import { VIRTIO_GSIS, VIRTIO_WINDOW } from "../devices/platform_map.ts";
 import type { MemoryGrant } from "../domain/grants.ts";
 import type { DiskOptions } from "./disks.ts";
 import type { VirtioPlace } from "../devices/virtio_place.ts";
+import type { NetOptions } from "./nets.ts";
 
 /** What all virtio devices have in common. */
 export interface VirtioDeviceOptions {
@@ -30,6 +31,8 @@ export interface VirtioOptions {
   readonly disks?: readonly (string | DiskOptions)[];
   /** Virtio sources of entropy; default 0. */
   readonly rngs?: number;
+  /** Virtio network devices, in the order in which the guest finds them. */
+  readonly nets?: readonly NetOptions[];
   /** Where the device models of virtio devices run: each in a process of its own, which is the default, or in a Worker. */
   readonly virtioIn?: "process" | "worker";
 }
@@ -56,12 +59,13 @@ interface Device {
 }
 
 /** The device models of the options, each at a place of its own. */
-export function virtioModels({ disks = [], rngs = 0 }: VirtioOptions): VirtioModel[] {
+export function virtioModels({ disks = [], rngs = 0, nets = [] }: VirtioOptions): VirtioModel[] {
   const devices: Device[] = [
     ...disks.map((disk) => typeof disk === "string" ? { file: disk } : disk).map((disk: DiskOptions) => {
       return { model: "virtio-block", name: `disk ${disk.file}`, given: disk } as const;
     }),
     ...Array.from({ length: rngs }, () => ({ model: "virtio-entropy", name: "virtio-rng", given: {} } as const)),
+    ...nets.map((net) => ({ model: "virtio-net", name: `net ${net.kind}`, given: net } as const)),
   ];
   return devices.map(({ model, name, given }, n) => {
     const { memory = "all", ...own } = given, isRestricted = memory !== "all";
