@@ -8,9 +8,12 @@ enum {
   DEVICE_FEATURES_SEL = 0x014,
   DRIVER_FEATURES = 0x020,
   DRIVER_FEATURES_SEL = 0x024,
+  GUEST_PAGE_SIZE = 0x028,  // legacy
   QUEUE_SEL = 0x030,
   QUEUE_NUM_MAX = 0x034,
   QUEUE_NUM = 0x038,
+  QUEUE_ALIGN = 0x03c,  // legacy
+  QUEUE_PFN = 0x040,    // legacy
   QUEUE_READY = 0x044,
   QUEUE_NOTIFY = 0x050,
   INTERRUPT_STATUS = 0x060,
@@ -22,6 +25,9 @@ enum {
   CONFIG = 0x100,
 
   VIRTIO_MAGIC = 0x74726976,
+  LEGACY = 1,
+  MODERN = 2,
+  PAGE = 4096,
   ACKNOWLEDGE = 1,
   DRIVER = 2,
   DRIVER_OK = 4,
@@ -55,7 +61,7 @@ bool virtio_find(unsigned n, struct virtio_device *device) {
   }
   const char *address = after(text, '@'), *irq = address ? after(address, ':') : NULL;
   if (!irq) return false;
-  *device = (struct virtio_device){(volatile uint8_t *)number(address), 0, (uint32_t)number(irq)};
+  *device = (struct virtio_device){(volatile uint8_t *)number(address), 0, (uint32_t)number(irq), false};
   return true;
 }
 
@@ -64,11 +70,25 @@ static void set_address(const struct virtio_device *device, uint32_t offset, con
   virtio_set_register(device, offset + 4, (uint32_t)((uint64_t)(uintptr_t)address >> 32));
 }
 
+static void place_queue(const struct virtio_device *device, const struct virtio_queue *queue) {
+  if (device->legacy) {
+    virtio_set_register(device, QUEUE_ALIGN, VIRTIO_LEGACY_ALIGN);
+    virtio_set_register(device, QUEUE_PFN, (uint32_t)((uintptr_t)queue / PAGE));
+    return;
+  }
+  set_address(device, QUEUE_DESC, queue->descriptors);
+  set_address(device, QUEUE_DRIVER, &queue->available);
+  set_address(device, QUEUE_DEVICE, &queue->used);
+  virtio_set_register(device, QUEUE_READY, 1);
+}
+
 void virtio_begin(struct virtio_device *device, uint32_t type, uint64_t wanted, struct virtio_queue *queues,
                   unsigned count) {
-  if (virtio_register(device, MAGIC) != VIRTIO_MAGIC || virtio_register(device, VERSION) != 2) {
+  uint32_t version = virtio_register(device, VERSION);
+  if (virtio_register(device, MAGIC) != VIRTIO_MAGIC || (version != LEGACY && version != MODERN)) {
     fail("virtio: no device at 0x%lx", (unsigned long)device->registers);
   }
+  device->legacy = version == LEGACY;
   if (virtio_register(device, DEVICE_ID) != type) {
     fail("virtio: a device of type %u, not %u", virtio_register(device, DEVICE_ID), type);
   }
@@ -84,20 +104,22 @@ void virtio_begin(struct virtio_device *device, uint32_t type, uint64_t wanted, 
     virtio_set_register(device, DRIVER_FEATURES_SEL, word);
     virtio_set_register(device, DRIVER_FEATURES, (uint32_t)(device->features >> 32 * word));
   }
-  virtio_set_register(device, STATUS, ACKNOWLEDGE | DRIVER | FEATURES_OK);
-  if (!(virtio_register(device, STATUS) & FEATURES_OK)) fail("virtio: the device does not take its own features");
+  uint32_t status = ACKNOWLEDGE | DRIVER;
+  if (device->legacy) {
+    virtio_set_register(device, GUEST_PAGE_SIZE, PAGE);
+  } else {
+    virtio_set_register(device, STATUS, status |= FEATURES_OK);
+    if (!(virtio_register(device, STATUS) & FEATURES_OK)) fail("virtio: the device does not take its own features");
+  }
   for (unsigned i = 0; i < count; i++) {
     struct virtio_queue *queue = &queues[i];
     memset(queue, 0, sizeof *queue);
     virtio_set_register(device, QUEUE_SEL, i);
     if (virtio_register(device, QUEUE_NUM_MAX) < VIRTIO_QUEUE_SIZE) fail("virtio: queue %u is too small", i);
     virtio_set_register(device, QUEUE_NUM, VIRTIO_QUEUE_SIZE);
-    set_address(device, QUEUE_DESC, queue->descriptors);
-    set_address(device, QUEUE_DRIVER, &queue->available);
-    set_address(device, QUEUE_DEVICE, &queue->used);
-    virtio_set_register(device, QUEUE_READY, 1);
+    place_queue(device, queue);
   }
-  virtio_set_register(device, STATUS, ACKNOWLEDGE | DRIVER | FEATURES_OK | DRIVER_OK);
+  virtio_set_register(device, STATUS, status | DRIVER_OK);
   if (virtio_register(device, STATUS) & VIRTIO_NEEDS_RESET) fail("virtio: the device does not take its queues");
 }
 

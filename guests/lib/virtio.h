@@ -13,6 +13,7 @@ enum {
   VIRTIO_VERSION_1 = 32,
   VIRTIO_ACCESS_PLATFORM = 33,
   VIRTIO_QUEUE_SIZE = 64,
+  VIRTIO_LEGACY_ALIGN = 64,  // where a legacy device looks for its ring, behind the driver's
   VIRTIO_NEEDS_RESET = 64,
 };
 
@@ -40,14 +41,15 @@ struct virtio_queue {
       volatile uint32_t head, written;
     } ring[VIRTIO_QUEUE_SIZE];
     volatile uint16_t available_event;
-  } used __attribute__((aligned(4)));
+  } used __attribute__((aligned(VIRTIO_LEGACY_ALIGN)));
   uint16_t seen;  // of the device's ring
-} __attribute__((aligned(16)));
+} __attribute__((aligned(4096)));  // so legacy devices count
 
 struct virtio_device {
   volatile uint8_t *registers;
   uint64_t features;  // that both sides take
   uint32_t irq;
+  bool legacy;  // as before virtio 1.0
 };
 
 // The n-th device that the command line names, as Linux has it: virtio_mmio.device=SIZE@ADDRESS:IRQ. False: there is none.

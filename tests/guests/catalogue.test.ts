@@ -157,6 +157,7 @@ testWith([], "every image in guests/ is in this catalogue or has a test of its o
     "ballooned",
     "virtio-blk",
     "virtio-held",
+    "virtio-net",
     "virtio-rng",
   ];
   const elsewhere = ["echo", "modules", "smp", "retry", "revoke", "touch", "upcall", "window", ...ioreq, ...xen];

@@ -5,7 +5,7 @@ import type { StartOptions } from "./command.ts";
 
 function succeeds(command: string, ...args: readonly string[]): boolean {
   try {
-    return new Deno.Command(command, { args: [...args], stdin: "null" }).outputSync().success;
+    return new Deno.Command(command, { args: [...args], stdin: "null", stderr: "null" }).outputSync().success;
   } catch {
     return false;
   }
@@ -15,6 +15,12 @@ function succeeds(command: string, ...args: readonly string[]): boolean {
 export const MOUNTS: Capability = {
   present: succeeds("unshare", "-m", "mount", "-t", "tmpfs", "none", "/mnt"),
   reason: "unshare -m and mount need root",
+};
+
+/** The right to have a network of one's own, with tap interfaces in it. */
+export const OWN_NETWORK: Capability = {
+  present: succeeds("unshare", "-n", "ip", "tuntap", "add", "dev", "tap0", "mode", "tap"),
+  reason: "unshare -n and /dev/net/tun need root (CAP_SYS_ADMIN and CAP_NET_ADMIN), and ip (Debian: iproute2)",
 };
 
 const AS_NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] as const;
