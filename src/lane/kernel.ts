@@ -33,10 +33,13 @@ const MODULES = [
  * Not loaded by the lane, but there for guests that boot the same kernel: drivers by which processes map grants, and those
  * of virtio devices over MMIO.
  */
-const OTHER_MODULES = ["xen-gntdev", "xen-gntalloc", "virtio_mmio", "virtio_blk"] as const;
+const OTHER_MODULES = [
+  ...["xen-gntdev", "xen-gntalloc", "virtio_mmio", "virtio_blk"],
+  ...["failover", "net_failover", "virtio_net"],
+] as const;
 
 /** Part of the entry's name: what was made by another layout is not used. */
-const LAYOUT = 3;
+const LAYOUT = 4;
 
 /** Comes after a module's signature (scripts/sign-file.c), which has a length field before it. */
 const SIGNATURE_MAGIC = "~Module signature appended~\n", SIGNATURE_INFORMATION_BYTES = 12;
