@@ -1,0 +1,57 @@
+/** The sources that the hypervisor runs from, as payloads see them: the tree, and what payloads put over it. */
+
+import { sha256 } from "./digest.ts";
+import type { Payload } from "./manifest.ts";
+
+/** The tree that this program runs from. */
+export const PROGRAM_ROOT = new URL("../../", import.meta.url);
+
+/**
+ * The hypervisor's build-id: SHA-256 over a line for each src/**\/*.ts, sorted by path, as sha256sum(1) writes it.
+ *
+ * @param root a directory, with a slash at its end
+ * @returns 64 hexadecimal digits
+ */
+export async function buildIdOf(root: URL): Promise<string> {
+  const lines = (await sourcesIn(root, "src/")).sort().map(async (path) => {
+    return `${await sha256(await Deno.readFile(new URL(path, root)))}  ${path}\n`;
+  });
+  return await sha256((await Promise.all(lines)).join(""));
+}
+
+async function sourcesIn(root: URL, folder: string): Promise<string[]> {
+  const found: string[] = [];
+  for await (const { name, isDirectory } of Deno.readDir(new URL(folder, root))) {
+    if (isDirectory) found.push(...await sourcesIn(root, `${folder}${name}/`));
+    else if (name.endsWith(".ts")) found.push(folder + name);
+  }
+  return found;
+}
+
+/** A tree of sources with payloads over it. Does not change: {@linkcode with} gives another. */
+export class SourceTree {
+  readonly #replaced: ReadonlyMap<string, string>;
+
+  /** @param root a directory, with a slash at its end */
+  constructor(readonly root: URL = PROGRAM_ROOT, replaced: ReadonlyMap<string, string> = new Map()) {
+    this.#replaced = replaced;
+  }
+
+  /** The same with one more payload on top. */
+  with(payload: Payload): SourceTree {
+    const modules = payload.modules.map(({ path, source }) => [path, source] as const);
+    return new SourceTree(this.root, new Map([...this.#replaced, ...modules]));
+  }
+
+  /** The text of a module by its path from the root; undefined: there is none. */
+  async read(path: string): Promise<string | undefined> {
+    const replaced = this.#replaced.get(path);
+    if (replaced !== undefined) return replaced;
+    try {
+      return await Deno.readTextFile(new URL(path, this.root));
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.IsADirectory) return undefined;
+      throw error;
+    }
+  }
+}
