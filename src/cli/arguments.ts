@@ -30,6 +30,8 @@ export interface RunArguments {
   readonly control: string | undefined;
   /** Path of the control socket of a run that goes on: nothing is booted, its guest is asked to power off. */
   readonly stop: string | undefined;
+  /** Files of public keys: only payloads that one of these has signed are taken; none: any. */
+  readonly payloadKeys: readonly string[];
   /** Whether it all happens in a machine that has KVM (src/lane), and on which kernel. */
   readonly lane: boolean;
   readonly laneKernel: KernelVersion | undefined;
@@ -75,6 +77,7 @@ Boots each IMAGE in turn; its console is stdin and stdout. Ctrl-] leaves an inte
   --json FILE        write a report; - is the last line of stderr
   --trace FILE       write the last requests of each vCPU as Chrome trace events (for Perfetto)
   --control SOCKET   take commands at a Unix socket (docs/control-protocol.md)
+  --payload-key FILE take only payloads that this public key has signed (docs/live-patching.md); may be repeated
   --stop SOCKET      boot nothing: ask the guest of the run with that control socket to power off (by xenstore)
   --lane             do all this in an emulated machine that has KVM, where this one has none (docs/hosts.md)
   --lane-kernel VERSION
@@ -109,6 +112,7 @@ const STRINGS = [
   "device-model",
   "device-model-timeout",
   "virtio-in",
+  "payload-key",
 ] as const;
 const BOOLEANS = [...PLANNED_BOOLEANS, "reboot", "stats", "lane", "hold", "populate-on-demand", "help"] as const;
 
@@ -142,6 +146,7 @@ export function parseRun(args: string[]): RunArguments | undefined {
     trace: given(options, "trace") ? single(options, "trace") : undefined,
     control: given(options, "control") ? single(options, "control") : undefined,
     stop: given(options, "stop") ? single(options, "stop") : undefined,
+    payloadKeys: options["payload-key"],
     lane: options.lane,
     laneKernel: given(options, "lane-kernel") ? laneKernel(single(options, "lane-kernel")) : undefined,
   };

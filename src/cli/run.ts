@@ -1,11 +1,15 @@
 /** `run`: boots images, one after another, with the terminal as their console. */
 
 import { type Outcome, STATUS } from "../domain/outcome.ts";
-import { type Machine, startMachine } from "../machine/machine.ts";
+import { type Machine, startMachine, successionOf } from "../machine/machine.ts";
+import { loadFile } from "../machine/files.ts";
+import type { PayloadKey } from "../payload/signature.ts";
 import { describeOutcome } from "../machine/disassemble.ts";
 import { parseRun, RUN_HELP, type RunArguments } from "./arguments.ts";
 import { say, sayFailure } from "./failure.ts";
 import { openTerminal } from "./terminal.ts";
+
+const MAX_KEY_BYTES = 64 << 10;
 
 /** Signals that end a run, with the status of each. */
 const SIGNALS = { SIGHUP: STATUS.HANGUP, SIGINT: STATUS.INTERRUPT, SIGTERM: STATUS.TERMINATED } as const;
@@ -24,10 +28,10 @@ export async function run(args: string[]): Promise<number> {
     }
     if (parsed.stop !== undefined) return await (await import("./stop.ts")).requestPowerOff(parsed.stop);
     if (parsed.lane) return await (await import("./lane.ts")).runInLane(args, parsed);
-    const signals = new Interruption();
+    const keys = await readKeys(parsed.payloadKeys), signals = new Interruption();
     onSignals((signal) => signals.raise({ kind: "signal", status: SIGNALS[signal], reason: `ended by ${signal}` }));
     for (const image of parsed.images) {
-      const outcome = await runToTheEnd(image, parsed, signals);
+      const outcome = await runToTheEnd(image, parsed, keys, signals);
       status ||= outcome.status;
       if (outcome.kind === "signal" || outcome.kind === "left") break;
     }
@@ -57,12 +61,12 @@ class Interruption {
 }
 
 /** Boots the image until it ends otherwise than by a reset that may be followed. The time-out counts for all boots. */
-async function runToTheEnd(image: string, args: RunArguments, signals: Interruption): Promise<Outcome> {
+async function runToTheEnd(image: string, args: RunArguments, keys: Keys, signals: Interruption): Promise<Outcome> {
   const timeout = new Interruption();
   const timer = armTimeout(timeout, args.timeoutMs);
   try {
     for (;;) {
-      const outcome = await runOnce(image, args, [signals, timeout]);
+      const outcome = await runOnce(image, args, keys, [signals, timeout]);
       if (outcome.kind !== "reset" || !args.reboot) return outcome;
     }
   } finally {
@@ -70,18 +74,39 @@ async function runToTheEnd(image: string, args: RunArguments, signals: Interrupt
   }
 }
 
-async function runOnce(image: string, args: RunArguments, interruptions: Interruption[]): Promise<Outcome> {
+async function runOnce(image: string, args: RunArguments, keys: Keys, interruptions: Interruption[]): Promise<Outcome> {
   const startMs = performance.now();
   using terminal = openTerminal();
   await using control = args.control === undefined ? undefined : await listen(args.control);
   await using machine = await startMachine({ ...args.machine, image }, terminal.console, (machine) => {
     for (const interruption of interruptions) interruption.attach(machine);
   });
-  control?.serve(machine);
+  await using patching = control === undefined ? undefined : await livePatching(machine, keys);
+  control?.serve(machine, patching?.commands);
   const outcome = await machine.ended;
   terminal[Symbol.dispose]();
   await report(image, args, machine, outcome, performance.now() - startMs);
   return outcome;
+}
+
+/** Whose payloads are taken; undefined: anybody's. */
+type Keys = readonly PayloadKey[] | undefined;
+
+/** @throws {UsageError} no such file @throws {PayloadError} no key */
+async function readKeys(files: readonly string[]): Promise<Keys> {
+  if (files.length === 0) return undefined;
+  const { parsePublicKey } = await import("../payload/signature.ts");
+  return await Promise.all(files.map(async (file) => {
+    const { name, bytes } = loadFile("payload key", file, MAX_KEY_BYTES);
+    return await parsePublicKey(name, new TextDecoder().decode(bytes));
+  }));
+}
+
+async function livePatching(machine: Machine, keys: Keys) {
+  const { LivePatching } = await import("../payload/live_patching.ts");
+  const { payloadCommands } = await import("../payload/control_commands.ts");
+  const patching = new LivePatching(successionOf(machine), { keys });
+  return { commands: payloadCommands(patching), [Symbol.asyncDispose]: () => patching[Symbol.asyncDispose]() };
 }
 
 /** Before the guest runs: who sees its first words may connect. */

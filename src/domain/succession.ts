@@ -15,6 +15,9 @@ import { VCPU_STATE, type VcpuRecord } from "./vcpu_record.ts";
 import type { VcpuPause } from "./vcpu_pause.ts";
 import { WORKER_URLS, type WorkerUrls } from "./worker_urls.ts";
 
+/** There is nothing better to do than to wait for it. */
+const RESTORE_LIMIT_MS = 5000;
+
 /** Why the generation that was there is still there, or is there again. */
 export class SuccessionError extends Error {
   static {
@@ -51,6 +54,16 @@ export interface Generation {
   readonly crew: Crew;
 }
 
+/** How a generation takes over. */
+export interface TakeOptions {
+  /** How long the vCPUs and models that are there may take to come to rest. */
+  readonly limitMs: number;
+  /** Called when all of them are. */
+  readonly atRest?: () => Promise<void>;
+  /** The models' state is not kept. */
+  readonly resets?: boolean;
+}
+
 /** The successions of one domain, one at a time. */
 export class Succession {
   readonly #views: ServerViews;
@@ -85,38 +98,42 @@ export class Succession {
 
   /**
    * The generation takes over.
-   * @param limitMs how long the vCPUs and models that are there may take to come to rest
    * @returns milliseconds for which vCPUs were kept out of the guest
    * @throws {SuccessionError} EBUSY they took longer: they go on; EIO the new models fail: the old code is there again
+   * @throws what `atRest` throws: those who are there go on
    */
-  async take(next: Generation, limitMs: number): Promise<number> {
+  async take(next: Generation, options: TakeOptions): Promise<number> {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.idle = promise;
-    const beganMs = performance.now(), { pause } = this.parts;
-    pause.begin("succession");
     try {
-      await this.#takeOver(next, limitMs, beganMs + limitMs);
-      return performance.now() - beganMs;
+      const before = this.#urls, pausedMs = await this.#takeOver(next, options);
+      await this.#proveModels(before);
+      return pausedMs;
     } finally {
-      pause.end("succession");
       resolve();
     }
   }
 
-  async #takeOver(next: Generation, limitMs: number, deadlineMs: number): Promise<void> {
-    const { crew, control } = this.parts;
-    const busy = await this.#notAtRest(deadlineMs) ?? await this.#modelsNotAtRest(deadlineMs);
-    if (busy !== undefined || control.stopping) {
+  /** Models take their time to begin: meanwhile the vCPUs run, and wait only for those whom they ask something. */
+  async #takeOver(next: Generation, { limitMs, atRest, resets = false }: TakeOptions): Promise<number> {
+    const { crew, control, pause } = this.parts, beganMs = performance.now(), deadlineMs = beganMs + limitMs;
+    pause.begin("succession");
+    try {
+      const busy = await this.#notAtRest(deadlineMs) ?? await this.#modelsNotAtRest(deadlineMs);
+      if (control.stopping) throw new SuccessionError(EBUSY, "the run is over");
+      if (busy !== undefined) throw new SuccessionError(EBUSY, `${busy} did not come to rest within ${limitMs} ms`);
+      await atRest?.();
+      await this.#leave();
+      if (resets) crew.models.forEach((_, server) => this.#views.view(server).area?.clearDeviceState());
+      this.#enter(next);
+    } catch (error) {
       for (let server = 0; server < crew.models.length; server++) this.#relieve(server, RELIEF.NONE);
       for (const member of [...next.crew.carriers, ...next.crew.models]) member.terminate();
-      const why = control.stopping ? "the run is over" : `${busy} did not come to rest within ${limitMs} ms`;
-      throw new SuccessionError(EBUSY, why);
+      throw error;
+    } finally {
+      pause.end("succession");
     }
-    await this.#leave();
-    const failure = await this.#enter(next);
-    if (failure === undefined) return;
-    await this.#restore(next);
-    throw new SuccessionError(EIO, failure);
+    return performance.now() - beganMs;
   }
 
   /** @returns the first vCPU that is not at rest in time */
@@ -164,20 +181,26 @@ export class Succession {
     for (const member of [...crew.models, ...left]) member.terminate();
   }
 
-  /** @returns why a model of the generation does not serve */
-  async #enter({ crew: next, urls }: Generation): Promise<string | undefined> {
+  #enter({ crew: next, urls }: Generation): void {
     const { crew } = this.parts;
     next.models.forEach((model, server) => {
       this.#relieve(server, RELIEF.NONE);
       crew.models[server] = model;
       model.start({ ...this.parts.modelStart(server), inherits: true });
     });
-    await Promise.all(next.models.map((model) => model.ready));
-    const failed = next.models.find((model) => model.idle);
-    if (failed !== undefined) return `${failed.name}: ${failed.failure}`;
     next.carriers.forEach((carrier, waiter) => this.#carry(waiter, carrier));
     this.#urls = urls;
-    return undefined;
+  }
+
+  /** Waits until all models serve. Where one does not, the code that was there takes over again. @param before its modules */
+  async #proveModels(before: WorkerUrls): Promise<void> {
+    const { models } = this.parts.crew;
+    await Promise.all(models.map((model) => model.ready));
+    const failed = models.findIndex((model) => model.idle);
+    if (failed < 0 || this.parts.control.stopping) return;
+    const { name, failure } = models[failed];
+    await this.#restore(before);
+    throw new SuccessionError(EIO, `${name}: ${failure}`);
   }
 
   /** One that is still inside KVM_RUN is succeeded as soon as it comes out. */
@@ -192,13 +215,22 @@ export class Succession {
     });
   }
 
-  /** The code that was there takes over again; if that fails, too, the domain has nobody, and its owner hears of it. */
-  async #restore(failed: Generation): Promise<void> {
-    const serving = failed.crew.models.map((model, server) => ({ model, server })).filter(({ model }) => !model.idle);
-    for (const { server } of serving) this.#relieve(server, RELIEF.LEAVE);
-    await Promise.all(serving.map(({ model }) => model.stopped));
-    for (const member of [...failed.crew.models, ...failed.crew.carriers]) member.terminate();
-    const old = await this.prepare(this.#urls), failure = await this.#enter(old);
-    if (failure !== undefined) this.parts.owner.memberEnded("a device model of the generation before", failure);
+  /**
+   * Those whom vCPUs may wait for have their old code first; then all have. Where that fails, too, the domain has nobody, and
+   * its owner hears of it.
+   */
+  async #restore(before: WorkerUrls): Promise<void> {
+    const { crew: { models }, owner } = this.parts;
+    for (const [server, { idle, name }] of models.entries()) {
+      if (!idle) continue;
+      const model = models[server] = new CrewMember("model", name, owner, before);
+      model.start({ ...this.parts.modelStart(server), inherits: true });
+      await model.ready;
+    }
+    try {
+      await this.#takeOver(await this.prepare(before), { limitMs: RESTORE_LIMIT_MS });
+    } catch (error) {
+      owner.memberEnded("the generation before", (error as Error).message);
+    }
   }
 }

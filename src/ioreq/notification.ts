@@ -172,4 +172,9 @@ export class NotificationArea {
   get deviceState(): DataView<ArrayBuffer> {
     return new DataView(this.#memory, NOTIFICATION.deviceState, DEVICE_STATE_BYTES);
   }
+
+  /** The next model begins as if it were the first. */
+  clearDeviceState(): void {
+    new Uint8Array(this.#memory, NOTIFICATION.deviceState, DEVICE_STATE_BYTES).fill(0);
+  }
 }

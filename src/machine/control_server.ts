@@ -6,12 +6,21 @@ import type { Machine } from "./machine.ts";
 import { UsageError } from "./options.ts";
 
 /** A request that cannot be carried out; the message goes to whoever asked. */
-class ControlError extends Error {}
+export class ControlError extends Error {
+  static {
+    this.prototype.name = "ControlError";
+  }
+}
+
+/** What each command does. The value is the answer's "return". */
+export type ControlCommands = Readonly<
+  Record<string, (machine: Machine, request: Record<string, unknown>) => unknown>
+>;
 
 const MAX_LINE_BYTES = 64 << 10;
 
-/** What each command does. The value is the answer's "return". */
-const COMMANDS: Record<string, (machine: Machine, request: Record<string, unknown>) => unknown> = {
+/** Those of every machine. */
+const COMMANDS: ControlCommands = {
   status: (machine) => ({ paused: machine.paused, vcpus: machine.vcpuStates }),
   statistics: (machine) => machine.statistics,
   pause: async (machine) => {
@@ -46,6 +55,7 @@ export class ControlServer implements AsyncDisposable {
   readonly #listener: Deno.UnixListener;
   readonly #connections = new Set<Deno.UnixConn>();
   #serving: Promise<void> | undefined;
+  #commands = COMMANDS;
 
   /** Closing the listener removes the socket. @throws {UsageError} the socket cannot be made: the path exists, say */
   constructor(path: string) {
@@ -56,8 +66,9 @@ export class ControlServer implements AsyncDisposable {
     }
   }
 
-  /** Lets the clients talk to `machine`, those that came before it too. */
-  serve(machine: Machine): void {
+  /** Lets the clients talk to `machine`, those that came before it too. @param more commands */
+  serve(machine: Machine, more: ControlCommands = {}): void {
+    this.#commands = { ...COMMANDS, ...more };
     this.#serving = this.#accept(machine);
   }
 
@@ -102,12 +113,13 @@ export class ControlServer implements AsyncDisposable {
       if (typeof request !== "object" || request === null) throw new ControlError("a request is a JSON object");
       const { execute, ...others } = request as Record<string, unknown>;
       id = others.id;
-      if (typeof execute !== "string" || !Object.hasOwn(COMMANDS, execute)) {
-        throw new ControlError(`execute: one of ${Object.keys(COMMANDS).join(", ")}`);
+      if (typeof execute !== "string" || !Object.hasOwn(this.#commands, execute)) {
+        throw new ControlError(`execute: one of ${Object.keys(this.#commands).join(", ")}`);
       }
-      return { id, return: await COMMANDS[execute](machine, others) };
+      return { id, return: await this.#commands[execute](machine, others) };
     } catch (error) {
-      return { id, error: error instanceof Error ? error.message : String(error) };
+      const errno = error instanceof Error && "errno" in error ? { errno: error.errno } : {};
+      return { id, error: error instanceof Error ? error.message : String(error), ...errno };
     }
   }
 }

@@ -8,6 +8,7 @@ import type { VcpuState } from "../domain/vcpu_record.ts";
 import { Domain } from "../domain/domain.ts";
 import type { ModelSpecification, SocketSpecification } from "../domain/specification.ts";
 import type { ShutdownRequest } from "../domain/xen_state.ts";
+import type { Succession } from "../domain/succession.ts";
 import type { Outcome } from "../domain/outcome.ts";
 import type { Statistics, TracedRequest } from "../domain/statistics.ts";
 import { P2M_ADDRESS_BITS } from "../memory/p2m.ts";
@@ -63,6 +64,12 @@ export interface Machine extends AsyncDisposable {
    * been said.
    */
   requestShutdown(reason: ShutdownRequest): void;
+}
+
+/** How the Workers of a machine give way to others: for live patching. @throws {TypeError} startMachine() has not made it */
+export function successionOf(machine: Machine): Succession {
+  if (machine instanceof Domain) return machine.succession;
+  throw new TypeError("a machine that startMachine() has not made");
 }
 
 /** KVM's limit as far as a plan needs one that is made without KVM. */

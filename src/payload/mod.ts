@@ -5,14 +5,7 @@
  * @module
  */
 
-export {
-  definePayload,
-  type Edit,
-  edit,
-  type PayloadDefinition,
-  replace,
-  type Replacement,
-} from "./definition.ts";
+export { definePayload, type Edit, edit, type PayloadDefinition, replace, type Replacement } from "./definition.ts";
 export { HOOK_NAMES } from "./hooks.ts";
 export type { Hook, HookContext, HookName, PayloadHooks } from "./hooks.ts";
 export type { HandOver } from "./manifest.ts";

@@ -1,0 +1,68 @@
+/** A generation's sources on disk: the program's tree with payloads over it, of which only what differs is there twice. */
+
+import { WORKER_URLS, type WorkerUrls } from "../domain/worker_urls.ts";
+import { sha256 } from "./digest.ts";
+import { PROGRAM_ROOT } from "./source_tree.ts";
+
+/** Where generations lie, each in a folder of its own; it goes when this is disposed. */
+export class GenerationTrees implements AsyncDisposable {
+  #directory: string | undefined;
+
+  /** @param root the program's tree, with a slash at its end */
+  constructor(private readonly root: URL = PROGRAM_ROOT) {}
+
+  /**
+   * The tree with these texts in it. The same texts give the same tree.
+   * @param replaced by their paths from the root @returns its root, with a slash at its end
+   */
+  async of(replaced: ReadonlyMap<string, string>): Promise<URL> {
+    if (replaced.size === 0) return this.root;
+    this.#directory ??= await Deno.makeTempDir({ prefix: "xenolith-generations-" });
+    const id = await sha256(JSON.stringify([...replaced].sort()));
+    const tree = new URL(`file://${this.#directory}/${id}/`);
+    if (await exists(tree)) return tree;
+    await Deno.mkdir(tree);
+    await this.#lay(tree, "", [...replaced.keys()]);
+    for (const [path, text] of replaced) await Deno.writeTextFile(new URL(path, tree), text);
+    return tree;
+  }
+
+  /** The Workers' modules in such a tree. */
+  static urls(tree: URL): WorkerUrls {
+    const place = (url: string) => new URL(url.slice(PROGRAM_ROOT.href.length), tree).href;
+    return Object.fromEntries(Object.entries(WORKER_URLS).map(([role, url]) => [role, place(url)])) as WorkerUrls;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#directory !== undefined) await Deno.remove(this.#directory, { recursive: true });
+    this.#directory = undefined;
+  }
+
+  /** Links of what is as it was, folders as a whole; relative imports lead through them back into the tree. */
+  async #lay(tree: URL, folder: string, replaced: readonly string[]): Promise<void> {
+    const names = new Set(replaced.map((path) => path.slice(folder.length).split("/")));
+    const own = new Set([...names].filter((parts) => parts.length > 1).map(([first]) => first));
+    const written = new Set([...names].filter((parts) => parts.length === 1).map(([first]) => first));
+    for (const name of own) {
+      await Deno.mkdir(new URL(folder + name, tree));
+      const below = `${folder}${name}/`;
+      await this.#lay(tree, below, replaced.filter((path) => path.startsWith(below)));
+    }
+    const source = new URL(folder, this.root);
+    if (!await exists(source)) return; // of what the payload brings along
+    for await (const { name } of Deno.readDir(source)) {
+      if (own.has(name) || written.has(name) || (folder === "" && name !== "src")) continue;
+      await Deno.symlink(new URL(name, source), new URL(folder + name, tree));
+    }
+  }
+}
+
+async function exists(url: URL): Promise<boolean> {
+  try {
+    await Deno.stat(url);
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}

@@ -1,0 +1,262 @@
+/** The payloads of one running domain: Xen's operations, states and error numbers (xen/common/livepatch.c). */
+
+import { EAGAIN, EBUSY, EEXIST, EINVAL, ENOENT } from "../linux/errno.ts";
+import { type Succession, SuccessionError } from "../domain/succession.ts";
+import { checkExpectations } from "./expectations.ts";
+import { decodePayload, type PayloadFile } from "./format.ts";
+import { GenerationTrees } from "./generation_tree.ts";
+import { runHook } from "./hook_runner.ts";
+import type { HookName } from "./hooks.ts";
+import { hooksPath, type Payload } from "./manifest.ts";
+import { PayloadError } from "./payload_error.ts";
+import { type PayloadKey, verifyPayload } from "./signature.ts";
+import { buildIdOf, SourceTree } from "./source_tree.ts";
+
+/** How long vCPUs and device models may take to come to rest, unless somebody says otherwise (Xen: 30 ms). */
+export const DEFAULT_LIMIT_MS = 30;
+
+/** LIVEPATCH_STATE_CHECKED and LIVEPATCH_STATE_APPLIED. */
+export type PayloadState = "CHECKED" | "APPLIED";
+
+/** What is known of a payload. */
+export interface PayloadStatus {
+  readonly name: string;
+  readonly buildId: string;
+  readonly depends: string;
+  readonly state: PayloadState;
+  /** 0, -EAGAIN while an operation runs, or the error number of its last one, negative. */
+  readonly rc: number;
+}
+
+/** How payloads are treated. */
+export interface LivePatchingOptions {
+  /** Only payloads that one of these has signed are taken; undefined: any. */
+  readonly keys?: readonly PayloadKey[];
+}
+
+/** How an operation is carried out. */
+export interface OperationOptions {
+  /** Whatever lies under it. */
+  readonly nodeps?: boolean;
+  /** How long vCPUs and device models may take to come to rest; default {@linkcode DEFAULT_LIMIT_MS}. */
+  readonly limitMs?: number;
+}
+
+/** What an operation that has the guest stand still has taken. */
+export interface Pause {
+  /** Milliseconds for which vCPUs were kept out of the guest. */
+  readonly pausedMs: number;
+}
+
+interface Uploaded {
+  readonly file: PayloadFile;
+  state: PayloadState;
+  rc: number;
+  /** It was applied before. */
+  reverted: boolean;
+}
+
+/** The operations, one at a time. */
+export class LivePatching implements AsyncDisposable {
+  readonly #uploaded = new Map<string, Uploaded>();
+  /** Those that are applied, from the bottom up. */
+  #stack: Uploaded[] = [];
+  readonly #trees = new GenerationTrees();
+  #base: Promise<string> | undefined;
+  #running: string | undefined;
+
+  constructor(
+    private readonly succession: Pick<Succession, "prepare" | "take">,
+    private readonly options: LivePatchingOptions = {},
+  ) {}
+
+  /**
+   * Takes a payload: CHECKED.
+   * @throws {PayloadError} EINVAL: damaged, or not signed as it has to be; EEXIST: one of that name is there; EAGAIN;
+   *   EOPNOTSUPP: the program is a bundle; what the hook `load` says
+   */
+  async upload(bytes: Uint8Array<ArrayBuffer>): Promise<PayloadStatus> {
+    return await this.#exclusively("upload", async () => {
+      const file = await decodePayload(bytes), { payload } = file;
+      if (this.options.keys !== undefined) await verifyPayload(file, this.options.keys);
+      if (this.#uploaded.has(payload.name)) throw new PayloadError(EEXIST, `${payload.name}: there is one already`);
+      await this.buildId;
+      const uploaded: Uploaded = { file, state: "CHECKED", rc: 0, reverted: false };
+      await this.#hook(uploaded, "load", over(this.#stack));
+      this.#uploaded.set(payload.name, uploaded);
+      return statusOf(uploaded);
+    });
+  }
+
+  /** The hypervisor's own. @throws {PayloadError} EOPNOTSUPP */
+  get buildId(): Promise<string> {
+    return this.#base ??= buildIdOf(new SourceTree().root);
+  }
+
+  /** @throws {PayloadError} ENOENT */
+  get(name: string): PayloadStatus {
+    return statusOf(this.#find(name));
+  }
+
+  /** In the order in which they came. */
+  list(): PayloadStatus[] {
+    return [...this.#uploaded.values()].map(statusOf);
+  }
+
+  /**
+   * Puts a payload on top of what is applied: APPLIED.
+   * @throws {PayloadError} ENOENT; EINVAL: it is applied, or lies on something else than it depends on, or is not to be
+   *   applied again, or finds other functions than it expects; EBUSY: a vCPU or a model did not come to rest in time; what
+   *   its hooks say; EAGAIN. Then nothing has changed
+   */
+  async apply(name: string, { nodeps = false, limitMs = DEFAULT_LIMIT_MS }: OperationOptions = {}): Promise<Pause> {
+    return await this.#on(name, async (uploaded) => {
+      await this.#requireApplicable(uploaded, this.#stack, nodeps);
+      return await this.#apply(uploaded, this.#stack, limitMs);
+    });
+  }
+
+  /** Takes the topmost payload off: CHECKED. @throws {PayloadError} ENOENT; EINVAL: not applied; EBUSY: not the topmost, or as for {@linkcode apply} */
+  async revert(name: string, { limitMs = DEFAULT_LIMIT_MS }: OperationOptions = {}): Promise<Pause> {
+    return await this.#on(name, async (uploaded) => {
+      if (uploaded.state !== "APPLIED") throw new PayloadError(EINVAL, `${name}: not applied`);
+      const top = this.#stack.at(-1)!;
+      if (top !== uploaded) throw new PayloadError(EBUSY, `${name}: ${top.file.payload.name} lies on it`);
+      const below = this.#stack.slice(0, -1), tree = over(this.#stack);
+      await this.#hook(uploaded, "preRevert", tree);
+      const pausedMs = await this.#succeed(below, limitMs, () => this.#hook(uploaded, "revert", tree));
+      this.#leave([uploaded], below);
+      await this.#hook(uploaded, "postRevert", tree);
+      return { pausedMs };
+    });
+  }
+
+  /** Takes all payloads off and puts one on, in one stop. @throws {PayloadError} as {@linkcode apply} */
+  async replace(name: string, { nodeps = false, limitMs = DEFAULT_LIMIT_MS }: OperationOptions = {}): Promise<Pause> {
+    return await this.#on(name, async (uploaded) => {
+      if (this.#stack.length === 1 && this.#stack[0] === uploaded) {
+        throw new PayloadError(EINVAL, `${name}: applied, and nothing else is`);
+      }
+      const others = this.#stack.filter((other) => other !== uploaded);
+      await this.#requireApplicable(uploaded, [], nodeps, uploaded.state === "APPLIED");
+      const pause = await this.#apply(uploaded, [], limitMs);
+      this.#leave(others, [uploaded]);
+      return pause;
+    });
+  }
+
+  /** Forgets a payload. @throws {PayloadError} ENOENT; EINVAL: it is applied; what the hook `unload` says */
+  async unload(name: string): Promise<void> {
+    await this.#on(name, async (uploaded) => {
+      if (uploaded.state !== "CHECKED") throw new PayloadError(EINVAL, `${name}: applied`);
+      await this.#hook(uploaded, "unload", over(this.#stack));
+      this.#uploaded.delete(name);
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#trees[Symbol.asyncDispose]();
+  }
+
+  async #requireApplicable(uploaded: Uploaded, below: readonly Uploaded[], nodeps: boolean, again = false) {
+    const { payload } = uploaded.file, { name, depends } = payload;
+    if (uploaded.state === "APPLIED" && !again) throw new PayloadError(EINVAL, `${name}: applied already`);
+    if (uploaded.reverted && !payload.again) {
+      throw new PayloadError(EINVAL, `${name}: was reverted, and keeps state: it is not to be applied again`);
+    }
+    const top = below.at(-1)?.file.buildId ?? await this.buildId;
+    if (!nodeps && depends !== top) {
+      throw new PayloadError(EINVAL, `${name}: depends on ${depends}, and would lie on ${top}`);
+    }
+    await checkExpectations(payload, sourcesOf(below));
+  }
+
+  async #apply(uploaded: Uploaded, below: readonly Uploaded[], limitMs: number): Promise<Pause> {
+    const next = [...below, uploaded], tree = over(next);
+    await this.#hook(uploaded, "preApply", tree);
+    const pausedMs = await this.#succeed(next, limitMs, () => this.#hook(uploaded, "apply", tree));
+    uploaded.state = "APPLIED";
+    this.#stack = next;
+    await this.#hook(uploaded, "postApply", tree);
+    return { pausedMs };
+  }
+
+  #leave(those: readonly Uploaded[], stack: Uploaded[]): void {
+    for (const uploaded of those) {
+      uploaded.state = "CHECKED";
+      uploaded.reverted = true;
+    }
+    this.#stack = stack;
+  }
+
+  /** @param atRest what else is to be done while nothing runs; what it throws is a veto */
+  async #succeed(stack: readonly Uploaded[], limitMs: number, atRest: () => Promise<void>): Promise<number> {
+    const { succession } = this, tree = await this.#trees.of(over(stack));
+    const resets = stack.at(-1)?.file.payload.modules.some(({ handOver }) => handOver === "reset") ?? false;
+    try {
+      const generation = await succession.prepare(GenerationTrees.urls(tree));
+      return await succession.take(generation, { limitMs, atRest, resets });
+    } catch (error) {
+      throw error instanceof SuccessionError ? new PayloadError(error.errno, error.message) : error;
+    }
+  }
+
+  async #hook(uploaded: Uploaded, name: HookName, texts: ReadonlyMap<string, string>): Promise<void> {
+    const { payload, buildId } = uploaded.file;
+    if (payload.hooks === undefined || !payload.hooks.names.includes(name)) return;
+    const tree = await this.#trees.of(new Map([...texts, ...textsOf([payload])]));
+    await runHook(payload, name, { payload: payload.name, buildId }, tree);
+  }
+
+  #find(name: string): Uploaded {
+    const uploaded = this.#uploaded.get(name);
+    if (uploaded === undefined) throw new PayloadError(ENOENT, `no payload ${name}`);
+    return uploaded;
+  }
+
+  /** The result of an operation on a payload is kept with it. */
+  async #on<T>(name: string, operation: (uploaded: Uploaded) => Promise<T>): Promise<T> {
+    const uploaded = this.#find(name);
+    return await this.#exclusively(name, async () => {
+      uploaded.rc = -EAGAIN;
+      try {
+        const result = await operation(uploaded);
+        uploaded.rc = 0;
+        return result;
+      } catch (error) {
+        uploaded.rc = error instanceof PayloadError ? -error.errno : -EINVAL;
+        throw error;
+      }
+    });
+  }
+
+  async #exclusively<T>(what: string, operation: () => Promise<T>): Promise<T> {
+    if (this.#running !== undefined) throw new PayloadError(EAGAIN, `an operation on ${this.#running} runs`);
+    this.#running = what;
+    try {
+      return await operation();
+    } finally {
+      this.#running = undefined;
+    }
+  }
+}
+
+function statusOf({ file: { payload, buildId }, state, rc }: Uploaded): PayloadStatus {
+  return { name: payload.name, buildId, depends: payload.depends, state, rc };
+}
+
+function sourcesOf(stack: readonly Uploaded[]): SourceTree {
+  return stack.reduce((tree, { file }) => tree.with(file.payload), new SourceTree());
+}
+
+/** The texts that these payloads put over the program's, the hooks' modules included. */
+function over(stack: readonly Uploaded[]): Map<string, string> {
+  return textsOf(stack.map(({ file }) => file.payload));
+}
+
+function textsOf(payloads: readonly Payload[]): Map<string, string> {
+  return new Map(payloads.flatMap((payload) => [
+    ...payload.modules.map(({ path, source }) => [path, source] as const),
+    ...payload.hooks === undefined ? [] : [[hooksPath(payload), payload.hooks.source] as const],
+  ]));
+}
