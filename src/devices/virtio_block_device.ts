@@ -22,7 +22,8 @@ import {
 } from "../virtio/block_abi.ts";
 import { ChainBytes } from "../virtio/chain_bytes.ts";
 import type { VirtioDevice, VirtioTransport } from "../virtio/mmio.ts";
-import { Chain, type Virtqueue } from "../virtio/virtqueue.ts";
+import { Chain } from "../virtio/chain.ts";
+import { type Virtqueue } from "../virtio/virtqueue.ts";
 import type { Disk } from "./disk_file.ts";
 
 /** Requests that are under way at a time, of all queues; each of them may have been cut in so many buffers by the driver. */
@@ -88,6 +89,7 @@ export class VirtioBlock implements VirtioDevice {
       ready: () => {
         awaitEvent(this.#io.event.number);
         this.#io.drain(this.#completed);
+        for (const queue of this.transport.queues) queue.publish(); // before the next requests go to the kernel
         for (let queue = 0; queue < queues; queue++) this.notified(queue); // there may be room for more again
       },
     });
@@ -112,7 +114,7 @@ export class VirtioBlock implements VirtioDevice {
   }
 
   hasWork(queue: number): boolean {
-    return this.#free.length > 0 && this.transport.queues[queue].hasRequest;
+    return this.#freeCount > 0 && this.transport.queues[queue].hasRequest;
   }
 
   reset(): void {

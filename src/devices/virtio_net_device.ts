@@ -15,7 +15,7 @@ import {
   NET_QUEUE,
   NET_STATUS_LINK_UP,
 } from "../virtio/net_abi.ts";
-import { Chain } from "../virtio/virtqueue.ts";
+import { Chain } from "../virtio/chain.ts";
 import type { Network } from "./network.ts";
 
 const QUEUE_SIZE = 256;

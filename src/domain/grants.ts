@@ -95,6 +95,10 @@ export class GrantedMemory implements GuestMemoryAccess {
 
   locate(address: number, sizeBytes: number, write: boolean, found: LocatedMemory): number {
     if (this.grant === "all") return this.memory.locate(address, sizeBytes, write, found);
+    return this.#locateInRanges(address, sizeBytes, write, found);
+  }
+
+  #locateInRanges(address: number, sizeBytes: number, write: boolean, found: LocatedMemory): number {
     const end = this.#rangeEnd(address);
     if (end > address) return this.memory.locate(address, Math.min(sizeBytes, end - address), write, found);
     this.outside(address);

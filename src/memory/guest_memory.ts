@@ -67,8 +67,8 @@ export class GuestMemory {
     const run = this.#runs.find(address);
     if (run === undefined) return this.#locateFrames(address, sizeBytes, writing, found);
     found.memory = run.memory;
-    found.offset = run.offset + (address - run.first);
-    return sizeBytes <= run.end - address ? sizeBytes : this.#runs.follow(run, address, sizeBytes);
+    found.offset = address - run.shift;
+    return address + sizeBytes <= run.end ? sizeBytes : this.#runs.follow(run, address, sizeBytes);
   }
 
   /** The same, frame by frame: memory that is not there yet, or only to be read. */

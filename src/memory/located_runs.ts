@@ -11,13 +11,14 @@ export class LocatedRun {
   end = 0;
   /** How often the p2m had changed when this was looked up. */
   changes = -1;
-  /** The bank, and where in it the run begins. */
+  /** The bank, and what an address is more than the offset in it; negative too. */
   memory!: MemoryViews;
-  offset = 0;
+  shift = 0;
 }
 
 /** Runs at a time, by the superpage that they are in: 1 GiB, if memory is in one piece. A power of two. */
 const RUNS = 512;
+const NOTHING = new LocatedRun();
 const SUPERPAGE_BYTES = SUPERPAGE_FRAMES * PAGE_SIZE;
 
 /**
@@ -25,42 +26,44 @@ const SUPERPAGE_BYTES = SUPERPAGE_FRAMES * PAGE_SIZE;
  * with the p2m (tools/bench/block_backend.ts).
  */
 export class LocatedRuns {
-  readonly #runs: (LocatedRun | undefined)[] = new Array(RUNS).fill(undefined);
+  readonly #runs: LocatedRun[] = new Array(RUNS).fill(NOTHING);
   readonly #gfns = { first: 0, end: 0 };
 
   constructor(private readonly p2m: P2m, private readonly banks: BankViews) {}
 
   /** The run that any number taken as an address lies in; undefined: it is none, or other memory than such RAM. */
   find(address: number): LocatedRun | undefined {
-    const { changes } = this.p2m, index = (address / SUPERPAGE_BYTES) & (RUNS - 1);
-    const run = this.#runs[index] ??= new LocatedRun();
-    if (address >= run.first && address < run.end && run.changes === changes) return run;
-    return this.#lookUp(address, run, changes) ? run : undefined;
+    const run = this.#runs[(address / SUPERPAGE_BYTES) & (RUNS - 1)];
+    const isGood = address >= run.first && address < run.end && run.changes === this.p2m.changes;
+    return isGood ? run : this.#lookUp(address);
   }
 
   /** How many of `sizeBytes` bytes from `address` on, which is in `run`, lie together. Afterwards the run may be another. */
   follow(run: LocatedRun, address: number, sizeBytes: number): number {
-    const { memory } = run, shift = run.offset - run.first;
+    const { memory, shift } = run;
     for (let { end } = run;;) {
       if (end - address >= sizeBytes) return sizeBytes;
       const next = this.find(end);
-      if (next === undefined || next.memory !== memory || next.offset - next.first !== shift) return end - address;
+      if (next === undefined || next.memory !== memory || next.shift !== shift) return end - address;
       end = next.end;
     }
   }
 
-  #lookUp(address: number, run: LocatedRun, changes: number): boolean {
-    const gfn = Math.floor(address / PAGE_SIZE), entry = this.p2m.lookup(gfn), mfn = p2mMfn(entry), { banks } = this;
+  #lookUp(address: number): LocatedRun | undefined {
+    const { p2m, banks } = this, { changes } = p2m; // first: what changes meanwhile is looked up again
+    const gfn = Math.floor(address / PAGE_SIZE), entry = p2m.lookup(gfn), mfn = p2mMfn(entry);
     const bank = p2mType(entry) === P2M_TYPE.RAM_RW ? banks.find(mfn) : -1;
-    if (bank < 0 || !banks.hasDirectmap(bank)) return false;
-    const gfns = this.#gfns, bankGfn = gfn - (mfn - banks.firstMfn(bank));
-    this.p2m.runAround(gfn, gfns);
-    const first = Math.max(gfns.first, bankGfn), end = Math.min(gfns.end, bankGfn + banks.frames(bank));
-    run.first = first * PAGE_SIZE;
-    run.end = end * PAGE_SIZE;
+    if (bank < 0 || !banks.hasDirectmap(bank)) return undefined;
+    const gfns = this.#gfns,
+      bankGfn = gfn - (mfn - banks.firstMfn(bank)),
+      index = (gfn / SUPERPAGE_FRAMES) & (RUNS - 1);
+    p2m.runAround(gfn, gfns);
+    const run = this.#runs[index] === NOTHING ? this.#runs[index] = new LocatedRun() : this.#runs[index];
+    run.first = Math.max(gfns.first, bankGfn) * PAGE_SIZE;
+    run.end = Math.min(gfns.end, bankGfn + banks.frames(bank)) * PAGE_SIZE;
     run.changes = changes;
     run.memory = banks.memory(bank);
-    run.offset = banks.offset(bank, mfn - (gfn - first));
-    return true;
+    run.shift = bankGfn * PAGE_SIZE;
+    return run;
   }
 }

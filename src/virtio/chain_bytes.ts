@@ -2,7 +2,7 @@
 
 import { type GuestMemoryAccess, LocatedMemory } from "../dm/host.ts";
 import { IOVEC_WORDS, setRange } from "../linux/iovec.ts";
-import type { Chain } from "./virtqueue.ts";
+import type { Chain } from "./chain.ts";
 
 /** Numbers of a request are at most so many bytes together. */
 const MOST_NUMBERS = 64;

@@ -35,13 +35,17 @@ export class RingPart {
 
   /** Where `sizeBytes` bytes from `offset` on are in {@linkcode views}, or -1: not there, not to be written to, or torn. */
   at(offset: number, sizeBytes: number): number {
-    if (offset >= this.#first && offset + sizeBytes <= this.#end) return this.#start + offset;
-    const most = this.#sizeBytes - offset;
-    const size = this.memory.locate(this.#address + offset, most, this.writable, this.#found);
+    const isFound = offset >= this.#first && offset + sizeBytes <= this.#end;
+    return isFound ? this.#start + offset : this.#find(offset, sizeBytes);
+  }
+
+  #find(offset: number, sizeBytes: number): number {
+    const most = this.#sizeBytes - offset, found = this.#found;
+    const size = this.memory.locate(this.#address + offset, most, this.writable, found);
     this.#first = offset;
     this.#end = offset + size;
-    this.#start = this.#found.offset - offset;
-    return size >= sizeBytes ? this.#found.offset : -1;
+    this.#start = found.offset - offset;
+    return size >= sizeBytes ? found.offset : -1;
   }
 
   /** Copies bytes, however they lie. @returns false there is no memory */

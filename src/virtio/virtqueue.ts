@@ -4,54 +4,10 @@
  */
 
 import type { GuestMemoryAccess } from "../dm/host.ts";
-import { AVAILABLE, AVAILABLE_NO_INTERRUPT, DESCRIPTOR, DESCRIPTOR_FLAG, USED, USED_NO_NOTIFY } from "./abi.ts";
+import { AVAILABLE, AVAILABLE_NO_INTERRUPT, DESCRIPTOR, USED, USED_NO_NOTIFY } from "./abi.ts";
+import type { Chain } from "./chain.ts";
+import { Descriptors } from "./descriptors.ts";
 import { RingPart } from "./ring_part.ts";
-
-/** Buffers of a request: those that the device reads come first. */
-export class Chain {
-  /** The descriptor by which the driver knows it. */
-  head = 0;
-  /** How many there are, and how many of them the device reads. */
-  count = 0;
-  readable = 0;
-  /** Bytes that the device reads, and that it may write. */
-  readableBytes = 0;
-  writableBytes = 0;
-  readonly addresses: Float64Array;
-  readonly lengths: Uint32Array;
-
-  /** @param most buffers, whether direct or in a table */
-  constructor(readonly most: number) {
-    this.addresses = new Float64Array(most);
-    this.lengths = new Uint32Array(most);
-  }
-
-  clear(head: number): void {
-    this.head = head;
-    this.count =
-      this.readable =
-      this.readableBytes =
-      this.writableBytes =
-        0;
-  }
-
-  /**
-   * Makes what stands behind the last buffer one more. What the device reads has to come before what it writes (2.7.4.2).
-   * @returns false it does not, or there are 4 GiB
-   */
-  add(writable: boolean): boolean {
-    const length = this.lengths[this.count];
-    if (writable) {
-      this.writableBytes += length;
-    } else {
-      if (this.count > this.readable) return false;
-      this.readable++;
-      this.readableBytes += length;
-    }
-    this.count++;
-    return this.readableBytes + this.writableBytes < 2 ** 32;
-  }
-}
 
 /** What the driver has said of a queue. */
 export interface QueueLayout {
@@ -94,14 +50,10 @@ export class Virtqueue {
   /** Where the device's ring stood when the driver was last asked whether it wants an interrupt. */
   #signalled = 0;
   #wantsNotifications = true;
-  /** Where it is, and where the table of a chain is. */
-  readonly #descriptors: RingPart;
+  /** Where it is. */
+  readonly #descriptors: Descriptors;
   readonly #available: RingPart;
   readonly #used: RingPart;
-  readonly #table: RingPart;
-  /** A descriptor that does not lie together. */
-  readonly #torn = new Uint8Array(DESCRIPTOR.bytes);
-  readonly #tornView = new DataView(this.#torn.buffer);
 
   /** Words of the state of a queue of at most so many entries. */
   static stateWords(size: number): number {
@@ -111,10 +63,9 @@ export class Virtqueue {
   /** @param state {@linkcode stateWords} of them, which outlive this object if another is to go on */
   constructor(private readonly memory: GuestMemoryAccess, private readonly state: QueueState) {
     this.#given = new Uint16Array((state.length - IN_FLIGHT) * 32);
-    this.#descriptors = new RingPart(memory, false);
+    this.#descriptors = new Descriptors(memory);
     this.#available = new RingPart(memory, false);
     this.#used = new RingPart(memory, true);
-    this.#table = new RingPart(memory, false);
   }
 
   /**
@@ -131,7 +82,7 @@ export class Virtqueue {
     this.#wantsNotifications = !again;
     const { size, descriptors, available, used } = layout;
     const driverBytes = AVAILABLE.ring + size * AVAILABLE.entry + 2, deviceBytes = USED.ring + size * USED.entry + 2;
-    this.#descriptors.place(descriptors, size * DESCRIPTOR.bytes);
+    this.#descriptors.place(descriptors, size, features.indirect);
     this.#available.place(available, driverBytes);
     this.#used.place(used, deviceBytes);
     const isThere = this.memory.contains(descriptors, size * DESCRIPTOR.bytes) &&
@@ -160,15 +111,7 @@ export class Virtqueue {
   /** Whether the driver has put a request there. */
   get hasRequest(): boolean {
     if (!this.#canServe) return false;
-    const next = this.state[NEXT_AVAILABLE];
-    if (next !== this.#endAvailable || this.#again !== Infinity) return true;
-    this.#available.forget();
-    this.#descriptors.forget();
-    const end = this.#half(AVAILABLE.idx);
-    if (((end - next) & 0xffff) > this.#layout.size) this.#isBroken = true;
-    if (this.#isBroken) return false;
-    this.#endAvailable = end;
-    return end !== next;
+    return this.state[NEXT_AVAILABLE] !== this.#endAvailable || this.#again !== Infinity || this.#look();
   }
 
   /** Takes the next request. @returns false there is none, or the queue is broken */
@@ -176,10 +119,7 @@ export class Virtqueue {
     if (!this.hasRequest) return false;
     if (this.#again !== Infinity) return this.#takeAgain(chain);
     const next = this.state[NEXT_AVAILABLE], head = this.#headAt(next);
-    if (head < 0 || !this.#collect(chain, head)) {
-      this.#isBroken = true;
-      return false;
-    }
+    if (head < 0 || !this.#descriptors.collect(chain, head)) return this.#break();
     this.#setInFlight(head, true);
     this.state[NEXT_AVAILABLE] = (next + 1) & 0xffff;
     if (this.#features.eventIndex && this.#wantsNotifications) this.#askForNotification();
@@ -190,10 +130,7 @@ export class Virtqueue {
   give(head: number, written: number): void {
     if (!this.#canServe) return;
     const at = this.#used.at(USED.ring + this.#nextUsed % this.#layout.size * USED.entry, USED.entry);
-    if (at < 0) {
-      this.#isBroken = true;
-      return;
-    }
+    if (at < 0) return void this.#break();
     const { view } = this.#used.views;
     view.setUint32(at, head, true);
     view.setUint32(at + 4, written, true);
@@ -234,6 +171,21 @@ export class Virtqueue {
 
   get #canServe(): boolean {
     return this.#layout.size > 0 && !this.#isBroken;
+  }
+
+  /** Looks at the driver's index. @returns whether there is something new */
+  #look(): boolean {
+    this.#available.forget();
+    this.#descriptors.forget();
+    const end = this.#half(AVAILABLE.idx), waiting = (end - this.state[NEXT_AVAILABLE]) & 0xffff;
+    if (this.#isBroken || waiting > this.#layout.size) return this.#break();
+    this.#endAvailable = end;
+    return waiting > 0;
+  }
+
+  #break(): false {
+    this.#isBroken = true;
+    return false;
   }
 
   #askForNotification(): void {
@@ -277,7 +229,7 @@ export class Virtqueue {
   #takeAgain(chain: Chain): boolean {
     const head = this.#again;
     this.#again = this.#inFlightFrom(head + 1);
-    return !(this.#isBroken ||= !this.#collect(chain, head));
+    return this.#descriptors.collect(chain, head) || this.#break();
   }
 
   /** What the driver's ring has at that entry; -1: there is no memory. */
@@ -286,68 +238,17 @@ export class Virtqueue {
     return at < 0 ? -1 : this.#available.views.view.getUint16(at, true);
   }
 
-  /** Follows a chain from its head. @returns false it is none */
-  #collect(chain: Chain, head: number): boolean {
-    const { size } = this.#layout;
-    chain.clear(head);
-    let index = head;
-    for (let steps = 0; steps < size; steps++) {
-      if (index >= size || chain.count === chain.most) return false;
-      const flags = this.#read(chain, this.#descriptors, index);
-      if (flags < 0) return false;
-      if ((flags & DESCRIPTOR_FLAG.INDIRECT) !== 0) return this.#collectTable(chain, flags);
-      if (!chain.add((flags & DESCRIPTOR_FLAG.WRITE) !== 0)) return false;
-      if ((flags & DESCRIPTOR_FLAG.NEXT) === 0) return true;
-      index = flags >>> 16;
-    }
-    return false; // it does not end
-  }
-
-  /** The rest of a chain is a table of its own: only at its end, and without another in it (2.7.5.3.1). */
-  #collectTable(chain: Chain, flags: number): boolean {
-    const address = chain.addresses[chain.count], bytes = chain.lengths[chain.count], table = this.#table;
-    const entries = bytes >>> 4, isTable = bytes > 0 && (bytes & (DESCRIPTOR.bytes - 1)) === 0;
-    if (!isTable || !this.#features.indirect || (flags & DESCRIPTOR_FLAG.NEXT) !== 0) return false;
-    table.place(address, bytes);
-    if (table.at(0, bytes) < 0 && !this.memory.contains(address, bytes)) return false;
-    let index = 0;
-    for (let steps = 0; steps < entries; steps++) {
-      if (index >= entries || chain.count === chain.most) return false;
-      const entryFlags = this.#read(chain, table, index);
-      if (entryFlags < 0 || (entryFlags & DESCRIPTOR_FLAG.INDIRECT) !== 0) return false;
-      if (!chain.add((entryFlags & DESCRIPTOR_FLAG.WRITE) !== 0)) return false;
-      if ((entryFlags & DESCRIPTOR_FLAG.NEXT) === 0) return true;
-      index = entryFlags >>> 16;
-    }
-    return false;
-  }
-
-  /**
-   * Reads a descriptor, each part of it once (the driver may change it meanwhile), to where the chain's next buffer is.
-   * @returns its flags, and 16 bits above them the next one; -1 there is no memory
-   */
-  #read(chain: Chain, table: RingPart, index: number): number {
-    const offset = index * DESCRIPTOR.bytes, found = table.at(offset, DESCRIPTOR.bytes);
-    if (found < 0 && !table.copy(offset, this.#torn)) return -1;
-    const view = found < 0 ? this.#tornView : table.views.view, at = found < 0 ? 0 : found;
-    // 64 bits; what has more than 53 is nobody's address.
-    const low = view.getUint32(at + DESCRIPTOR.addr, true), high = view.getUint32(at + DESCRIPTOR.addr + 4, true);
-    chain.addresses[chain.count] = high * 2 ** 32 + low;
-    chain.lengths[chain.count] = view.getUint32(at + DESCRIPTOR.len, true);
-    return view.getUint32(at + DESCRIPTOR.flags, true);
-  }
-
   /** What is not there reads as 0, and breaks the queue. Half words of the rings are aligned. */
   #half(offset: number): number {
     const at = this.#available.at(offset, 2);
     if (at >= 0) return Atomics.load(this.#available.views.halves, at / 2);
-    this.#isBroken = true;
+    this.#break();
     return 0;
   }
 
   #setHalf(offset: number, value: number): void {
     const at = this.#used.at(offset, 2);
     if (at >= 0) Atomics.store(this.#used.views.halves, at / 2, value);
-    else this.#isBroken = true;
+    else this.#break();
   }
 }

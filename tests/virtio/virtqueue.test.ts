@@ -3,7 +3,8 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { DESCRIPTOR_FLAG } from "../../src/virtio/abi.ts";
-import { Chain, type QueueFeatures, Virtqueue } from "../../src/virtio/virtqueue.ts";
+import { Chain } from "../../src/virtio/chain.ts";
+import { type QueueFeatures, Virtqueue } from "../../src/virtio/virtqueue.ts";
 import { PAGE, PAGES, TestDriver } from "./test_ring.ts";
 
 const RUNS = Number(Deno.env.get("XENOLITH_PROPERTY_RUNS") ?? 10_000);

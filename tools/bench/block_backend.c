@@ -45,7 +45,7 @@ struct header {
   uint64_t sector;
 };
 
-// Where the driver has what, in the guest's memory: as block_backend_memory.ts has it.
+// Where the driver has what, in the guest's memory: as block_backend_loop.ts has it.
 enum { DESCRIPTORS = 0x1000, AVAILABLE = 0x2000, USED = 0x3000, HEADERS = 0x4000, STATUSES = 0x5000, TABLES = 0x6000, DATA = 0x100000 };
 
 static char *memory;
@@ -230,11 +230,17 @@ static void completed(void) {
 // The driver.
 
 static uint16_t seen;
-static uint32_t state = 1;
+// Where it reads, one after the other.
+enum { SECTORS = 65536 };
+static uint32_t reads[SECTORS], next_read;
 
-static uint64_t below(uint64_t bound) {
-  state = state * 1664525u + 1013904223u;
-  return (bound * state) >> 32;
+// As block_backend_loop.ts does: a linear congruential generator (Numerical Recipes).
+static void choose_sectors(void) {
+  uint32_t state = 1;
+  for (unsigned i = 0; i < SECTORS; i++) {
+    state = state * 1664525u + 1013904223u;
+    reads[i] = (uint32_t)((sectors / 8 * state) >> 32) * 8;
+  }
 }
 
 static void describe(struct descriptor *at, uint64_t address, uint32_t length, uint16_t flags, uint16_t next) {
@@ -259,7 +265,7 @@ static void batch(void) {
   volatile uint8_t *statuses = locate(STATUSES, depth);
   uint16_t index = available->index;
   for (unsigned n = 0; n < depth; n++) {
-    headers[n].sector = below(sectors / 8) * 8;
+    headers[n].sector = reads[next_read++ % SECTORS];
     statuses[n] = 0xff;
     available->ring[index++ % QUEUE_SIZE] = (uint16_t)(tables ? n : n * 3);
   }
@@ -314,6 +320,7 @@ int main(int argc, char **argv) {
   descriptors = locate(DESCRIPTORS, QUEUE_SIZE * sizeof *descriptors);
   available = locate(AVAILABLE, sizeof *available);
   used = locate(USED, sizeof *used);
+  choose_sectors();
   for (unsigned n = 0; n < depth; n++) describe_request(n);
   while (free_count < REQUESTS) {
     free_requests[free_count] = free_count;

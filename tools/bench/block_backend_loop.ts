@@ -32,6 +32,8 @@ const WARM_UP_ROUNDS = 4;
 
 /** The guest's memory, and where the driver has what: as block_backend.c has it. */
 const MEMORY_BYTES = 4 << 20, QUEUE_SIZE = 256, READ_BYTES = 4096;
+/** Where it reads, one after the other. */
+const SECTORS = 65536;
 const AT = {
   descriptors: 0x1000,
   available: 0x2000,
@@ -76,13 +78,13 @@ device.transport = {
   },
 };
 
-let state = 1;
+let state = 1, next = 0;
 
 /** As in block_backend.c: a linear congruential generator (Numerical Recipes). */
-function below(bound: number): number {
+const sectors = Uint32Array.from({ length: SECTORS }, () => {
   state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-  return Math.floor(bound * state / 2 ** 32);
-}
+  return Math.floor(disk.sectors / 8 * state / 2 ** 32) * 8;
+});
 
 /** Three descriptors a request: header, data, status. */
 function describe(): void {
@@ -111,7 +113,7 @@ let seen = 0;
 function batch(): void {
   let index = halves[availableIndex];
   for (let n = 0; n < depth; n++) {
-    words[(AT.headers + n * BLOCK_REQUEST.bytes + BLOCK_REQUEST.sector) / 4] = below(disk.sectors / 8) * 8;
+    words[(AT.headers + n * BLOCK_REQUEST.bytes + BLOCK_REQUEST.sector) / 4] = sectors[next++ % SECTORS];
     bytes[AT.statuses + n] = 0xff;
     halves[(AT.available + AVAILABLE.ring) / 2 + index % QUEUE_SIZE] = kind === "table" ? n : n * 3;
     index = (index + 1) & 0xffff;
