@@ -155,6 +155,7 @@ testWith([], "every image in guests/ is in this catalogue or has a test of its o
     "xenstore",
     "unpopulated",
     "ballooned",
+    "virtio-bench",
     "virtio-blk",
     "virtio-held",
     "virtio-net",

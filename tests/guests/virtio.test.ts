@@ -55,6 +55,24 @@ testWith([ANY_KVM], "a driver that does not know the event index is served as we
     );
   }));
 
+testWith(
+  [KVM],
+  "virtio-bench reads as often as it is told, and says how long that took",
+  () =>
+    withDisk(async (file) => {
+      await using vm = await boot("guests/virtio-bench.img", {
+        disks: [file],
+        cmdline: "qd1=9 qd32=2000 seq=8 rounds=2",
+      });
+      await vm.exited;
+      const round = "qd1 9 \\d+\nqd32 2000 \\d+\nseq 8 \\d+\n";
+      assertMatch(
+        vm.console.text,
+        new RegExp(`^virtio-bench: ${SECTORS} sectors over MMIO\n${round}${round}virtio-bench: done\n$`),
+      );
+    }),
+);
+
 testWith([ANY_KVM, MOUNTS], "on a file system without holes zeroes are written, and a discard is nothing", async () => {
   const disk = "/mnt/disk", prefix = withMounts(`mount -t ramfs none /mnt; truncate -s ${SECTORS * SECTOR} ${disk}`);
   const { status, stdout, stderr } = await finish("run", ["guests/virtio-blk.img", "--disk", disk], { prefix });

@@ -38,6 +38,10 @@ const PROMISED = [
   "evtchn_send_us",
   "evtchn_us",
   "evtchn_ratio_vs_c",
+  "blk_qd1_vs_qemu",
+  "blk_qd32_vs_qemu",
+  "blk_seq_vs_qemu",
+  "exits_per_request_qd32",
   "blk_backend_ratio_vs_c",
 ];
 

@@ -1,10 +1,10 @@
 /** What a virtio disk's back end costs by itself, from the queue to io_uring and back, against C doing the same. */
 
 import { benchmark, missing, path, round, runDeno, taskOptions } from "./harness.ts";
+import { makeDisk } from "./disk_image.ts";
 import type { Measured } from "./block_backend_loop.ts";
 
 const CHILD = path("tools/bench/block_backend_loop.ts");
-const FILE_BYTES = 64 << 20;
 
 /** How many reads are asked for together, and whether each is in a table of its own, as Linux has it. */
 const KINDS = { "32 at a time": [32, "direct"], "32 at a time, tables": [32, "table"], "one by one": [1, "direct"] };
@@ -21,9 +21,8 @@ export const blockBackend = benchmark({
   },
   async measure({ quick }) {
     const ratios: Record<string, number> = {}, us: Record<string, number> = {}, inCUs: Record<string, number> = {};
-    const file = await Deno.makeTempFile({ prefix: "xenolith-bench-" });
+    const file = await makeDisk();
     try {
-      await fill(file);
       for (const [name, [depth, kind]] of Object.entries(KINDS)) {
         const size = quick ? ["3200", "3"] : ["96000", "15"];
         const args = [...taskOptions("bench"), CHILD, file, String(depth), String(kind), ...size];
@@ -46,12 +45,3 @@ export const blockBackend = benchmark({
     };
   },
 });
-
-/** Makes the file's pages: reads of holes cost less. */
-async function fill(file: string): Promise<void> {
-  using output = await Deno.open(file, { write: true });
-  const bytes = new Uint8Array(1 << 20).fill(0x5a);
-  for (let done = 0; done < FILE_BYTES; done += bytes.length) {
-    for (let at = 0; at < bytes.length;) at += await output.write(bytes.subarray(at));
-  }
-}

@@ -26,6 +26,7 @@ import { resident } from "./resident.ts";
 import { startUp } from "./start_up.ts";
 import { storm } from "./storm.ts";
 import { traceCost } from "./trace_cost.ts";
+import { virtioDisk } from "./virtio_disk.ts";
 import { violations } from "./violations.ts";
 import { vmap } from "./vmap.ts";
 
@@ -48,6 +49,7 @@ const BENCHMARKS: Record<string, Benchmark> = {
   "violations": violations,
   "revokes": revokes,
   "storm": storm,
+  "virtio-disk": virtioDisk,
   "block-backend": blockBackend,
 };
 

@@ -6,11 +6,10 @@ import { benchmark, median, missing, round } from "./harness.ts";
 import { Competition } from "./competition.ts";
 import { MODEL, READ_OF_REGISTER } from "./ioreq.ts";
 import { ModelProcess } from "./model_process.ts";
+import { isQemuInstalled, QEMU_MISSING, startQemu } from "./qemu_program.ts";
 import { TextLineStream } from "./text_lines.ts";
 import { COM1 } from "../../src/devices/platform_map.ts";
 import { REGISTER } from "../../src/devices/uart_registers.ts";
-
-const QEMU = "qemu-system-x86_64";
 
 /** QEMU's UART is not in the kernel, and its scratch register is a register: the least that QEMU does for an access. */
 const READ_OF_SCRATCH: Access = { op: "in", port: COM1.port + REGISTER.SCRATCH };
@@ -32,8 +31,8 @@ export const qemu = benchmark({
       qemu_us: null,
       qemu_busy_us: null,
     };
-    if (!await isInstalled()) {
-      missing(`no comparison with QEMU: ${QEMU} is not installed (Debian: qemu-system-x86)`);
+    if (!await isQemuInstalled()) {
+      missing(QEMU_MISSING);
       return nothing;
     }
     const ms = quick ? 50 : 300, rounds = quick ? 1 : 9;
@@ -82,35 +81,11 @@ async function qemuUs(): Promise<number> {
 
 /** How long the guest's loop takes: from the line that it prints before to the one that it prints after. */
 async function loopMs(count: number): Promise<number> {
-  const args = [
-    "-enable-kvm",
-    "-M",
-    "pc",
-    "-cpu",
-    "qemu64",
-    "-m",
-    "64M",
-    "-display",
-    "none",
-    "-nodefaults",
-    "-no-reboot",
-  ];
-  args.push("-serial", "stdio", "-device", "isa-debug-exit,iobase=0xf4,iosize=4");
-  args.push("-kernel", EXITS_IMAGE, "-append", exitsCommandLine(READ_OF_SCRATCH, count));
-  await using qemu = new Deno.Command(QEMU, { args, stdin: "null", stdout: "piped", stderr: "null" }).spawn();
+  await using qemu = startQemu(EXITS_IMAGE, exitsCommandLine(READ_OF_SCRATCH, count));
   const times: number[] = [];
   for await (const _line of qemu.stdout.pipeThrough(new TextDecoderStream()).pipeThrough(new TextLineStream())) {
     times.push(performance.now());
   }
-  if (times.length !== 2) throw new Error(`${QEMU}: ${times.length} lines came from exits.img, not 2`);
+  if (times.length !== 2) throw new Error(`QEMU: ${times.length} lines came from exits.img, not 2`);
   return times[1] - times[0];
-}
-
-async function isInstalled(): Promise<boolean> {
-  try {
-    return (await new Deno.Command(QEMU, { args: ["--version"], stdout: "null" }).output()).success;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
 }
