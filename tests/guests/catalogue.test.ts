@@ -161,7 +161,19 @@ testWith([], "every image in guests/ is in this catalogue or has a test of its o
     "virtio-net",
     "virtio-rng",
   ];
-  const elsewhere = ["echo", "modules", "smp", "retry", "revoke", "touch", "upcall", "window", ...ioreq, ...xen];
+  const elsewhere = [
+    "echo",
+    "modules",
+    "smp",
+    "retry",
+    "revoke",
+    "touch",
+    "upcall",
+    "watch",
+    "window",
+    ...ioreq,
+    ...xen,
+  ];
   const images = Array.from(Deno.readDirSync("guests"), ({ name }) => name).filter((name) => name.endsWith(".img"));
   assertEquals(images.map((name) => name.slice(0, -4)).sort(), [...Object.keys(GUESTS), ...elsewhere].sort());
 });

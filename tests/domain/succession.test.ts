@@ -1,0 +1,75 @@
+/** Workers that give way to others while a guest runs: it notices nothing, and what fails changes nothing. */
+
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { SuccessionError } from "../../src/domain/succession.ts";
+import { WORKER_URLS } from "../../src/domain/worker_urls.ts";
+import { ANY_KVM, KVM, testWith } from "../support/capabilities.ts";
+import { PatchedGuest } from "../support/patched_guest.ts";
+
+const LIMIT_MS = 5000;
+
+for (const carrier of ["worker", "native"] as const) {
+  testWith([KVM], `a guest with 4 vCPUs notices nothing of successions (${carrier})`, async () => {
+    await using guest = await PatchedGuest.start("watch", { vcpus: 4, carrier });
+    for (let round = 0; round < 6; round++) {
+      const pausedMs = await guest.succession.take(await guest.succession.prepare(WORKER_URLS), { limitMs: LIMIT_MS });
+      assert(pausedMs < LIMIT_MS, `${pausedMs} ms`);
+      await guest.lines(5);
+    }
+    await guest.end();
+  });
+}
+
+testWith([ANY_KVM], "who is paused stays paused, and goes on in the next generation", async () => {
+  await using guest = await PatchedGuest.start("watch", { vcpus: 2 });
+  await guest.machine.pause();
+  await guest.succession.take(await guest.succession.prepare(WORKER_URLS), { limitMs: LIMIT_MS });
+  assertEquals([guest.machine.paused, guest.machine.vcpuStates], [true, ["paused", "paused"]]);
+  guest.machine.resume();
+  await guest.lines(5);
+  await guest.end();
+});
+
+testWith([ANY_KVM], "a generation that does not load, or is vetoed, changes nothing", async () => {
+  await using guest = await PatchedGuest.start("watch", { vcpus: 2 });
+  const { succession } = guest;
+  const nowhere = { ...WORKER_URLS, carrier: new URL("./no_such_module.ts", import.meta.url).href };
+  await assertRejects(() => succession.prepare(nowhere), SuccessionError, "no_such_module");
+  const veto = () => Promise.reject(new RangeError("not today"));
+  const take = async () =>
+    await succession.take(await succession.prepare(WORKER_URLS), { limitMs: LIMIT_MS, atRest: veto });
+  await assertRejects(take, RangeError, "not today");
+  await guest.lines(5);
+  await guest.end();
+});
+
+const MODEL = new URL("./failing_model.ts", import.meta.url).href;
+
+testWith([ANY_KVM], "where a model of the next generation fails, the code that was there goes on", async () => {
+  const fails = new Int32Array(new SharedArrayBuffer(4));
+  const deviceModels = [{ module: MODEL, configuration: fails }];
+  await using guest = await PatchedGuest.start("watch", { vcpus: 2, cmdline: "port=0x600", deviceModels });
+  const { succession } = guest;
+  fails[0] = 1;
+  const take = async () => await succession.take(await succession.prepare(WORKER_URLS), { limitMs: LIMIT_MS });
+  const error = await assertRejects(take, SuccessionError, "device model 1: RangeError: as it was told");
+  assertEquals(error.message.includes("\n"), false);
+  await guest.lines(5);
+  await take();
+  await guest.lines(5);
+  await guest.end();
+});
+
+testWith([ANY_KVM], "a vCPU whose model does not answer is not at rest: EBUSY, and it goes on", async () => {
+  const holds = new Int32Array(new SharedArrayBuffer(8));
+  const deviceModels = [{ module: MODEL, configuration: holds }];
+  await using guest = await PatchedGuest.start("watch", { vcpus: 2, cmdline: "port=0x600", deviceModels });
+  Atomics.store(holds, 0, 2);
+  const generation = await guest.succession.prepare(WORKER_URLS);
+  const error = await assertRejects(() => guest.succession.take(generation, { limitMs: 50 }), SuccessionError, "vCPU ");
+  assertEquals(error.message.endsWith("did not come to rest within 50 ms"), true, error.message);
+  Atomics.store(holds, 0, 0);
+  Atomics.notify(holds, 0);
+  await guest.lines(5);
+  await guest.end();
+});
