@@ -264,10 +264,15 @@ export function parseDm(args: string[]): DmArguments | undefined {
   };
 }
 
-type Options<S extends string, B extends string> = Record<S, string[]> & Record<B, boolean>;
+/** Options by name: every value of a string option, and whether a switch was given. */
+export type Options<S extends string, B extends string> = Record<S, string[]> & Record<B, boolean>;
 
-/** Every string option is collected, so that one given twice can be refused where it makes no sense. */
-function parse<S extends string, B extends string>(args: string[], strings: readonly S[], booleans: readonly B[]) {
+/** Parses a command's arguments. Every string option is collected, so that one given twice can be refused where it makes no sense. */
+export function parse<S extends string, B extends string>(
+  args: string[],
+  strings: readonly S[],
+  booleans: readonly B[],
+) {
   const parsed = parseArgs(joined(args, strings, booleans), {
     string: [...strings, "_"],
     boolean: booleans,
@@ -293,11 +298,13 @@ function joined(args: readonly string[], strings: readonly string[], booleans: r
   return result;
 }
 
-function given<S extends string>(options: Record<S, string[]>, name: S): boolean {
+/** Whether the option was given at all. */
+export function given<S extends string>(options: Record<S, string[]>, name: S): boolean {
   return options[name].length > 0;
 }
 
-function single<S extends string>(options: Record<S, string[]>, name: S): string {
+/** The value of an option that may be given once. @throws {UsageError} */
+export function single<S extends string>(options: Record<S, string[]>, name: S): string {
   const values = options[name];
   if (values.length > 1) throw new UsageError(`--${name} given ${values.length} times`);
   if (values[0] === "" && name !== "cmdline") throw new UsageError(`--${name} needs a value`);

@@ -11,9 +11,10 @@ import { STATUS } from "../domain/outcome.ts";
 import { UsageError } from "../machine/options.ts";
 import { UserfaultUnavailable } from "../linux/userfaultfd.ts";
 import { LaneError } from "../lane/errors.ts";
+import { PayloadError } from "../payload/payload_error.ts";
 
 /** Errors of the user, and those of the host. */
-const USER = [UsageError, ImageError, SocketPathError];
+const USER = [UsageError, ImageError, SocketPathError, PayloadError];
 const HOST = [
   KvmUnavailable,
   UserfaultUnavailable,

@@ -19,9 +19,12 @@ export async function main(args: string[]): Promise<never> {
     case "dm":
       Deno.exit(await (await import("./dm.ts")).dm(rest));
       break;
+    case "payload":
+      Deno.exit(await (await import("./payload.ts")).payload(rest));
+      break;
     default:
       console.error(
-        `xenolith: ${command === undefined ? "no command" : `unknown command ${command}`}: run, doctor or dm`,
+        `xenolith: ${command === undefined ? "no command" : `unknown command ${command}`}: run, doctor, dm or payload`,
       );
       Deno.exit(USAGE_STATUS);
   }

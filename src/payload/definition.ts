@@ -6,7 +6,9 @@ import type { HandOver } from "./manifest.ts";
 export interface PayloadDefinition {
   /** Letters, digits, ".", "_", "-"; at most 127. */
   readonly name: string;
+  /** What it does, in a line. */
   readonly description?: string;
+  /** Who made it. */
   readonly author?: string;
   /** Any text: the clock is not asked, so that the same sources give the same payload. */
   readonly date?: string;
@@ -27,12 +29,15 @@ export interface PayloadDefinition {
 
 /** A part of a module's text, and what stands there instead. */
 export interface Replacement {
+  /** Stands there exactly once. */
   readonly old: string;
+  /** Stands there afterwards. */
   readonly new: string;
 }
 
 /** Changes of a module, made one after another when the payload is built. */
 export interface Edit {
+  /** Each works on what those before it left. */
   readonly replacements: readonly Replacement[];
 }
 
@@ -63,7 +68,11 @@ export function edit(...replacements: readonly Replacement[]): Edit {
   return { replacements };
 }
 
-/** @param old text that stands in the module exactly once */
+/**
+ * A change for {@linkcode edit}.
+ * @param old text that stands in the module exactly once
+ * @param by what stands there afterwards
+ */
 export function replace(old: string, by: string): Replacement {
   return { old, new: by };
 }

@@ -5,8 +5,9 @@ import { HOOK_NAMES, type HookName } from "./hooks.ts";
 import { PayloadError } from "./payload_error.ts";
 
 /** What becomes of the state of the device models that run a replaced module: it is kept as it is, or zeroed. */
-export const HAND_OVERS = ["keep", "reset"] as const;
-export type HandOver = (typeof HAND_OVERS)[number];
+export type HandOver = "keep" | "reset";
+
+const HAND_OVERS: readonly HandOver[] = ["keep", "reset"];
 
 /** A function that differs, by digests of its normalised source (64 hexadecimal digits; see functions.ts). */
 export interface PayloadFunction {

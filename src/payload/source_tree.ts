@@ -1,19 +1,29 @@
 /** The sources that the hypervisor runs from, as payloads see them: the tree, and what payloads put over it. */
 
+import { EOPNOTSUPP } from "../linux/errno.ts";
 import { sha256 } from "./digest.ts";
 import type { Payload } from "./manifest.ts";
+import { PayloadError } from "./payload_error.ts";
+
+/** From this file's folder. */
+const ROOT = "../../";
 
 /** The tree that this program runs from. */
-export const PROGRAM_ROOT = new URL("../../", import.meta.url);
+export const PROGRAM_ROOT = new URL(ROOT, import.meta.url);
 
 /**
  * The hypervisor's build-id: SHA-256 over a line for each src/**\/*.ts, sorted by path, as sha256sum(1) writes it.
  *
  * @param root a directory, with a slash at its end
  * @returns 64 hexadecimal digits
+ * @throws {PayloadError} EOPNOTSUPP: there are no sources; the program is a bundle
  */
 export async function buildIdOf(root: URL): Promise<string> {
-  const lines = (await sourcesIn(root, "src/")).sort().map(async (path) => {
+  const paths = await sourcesIn(root, "src/").catch((error) => {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    throw new PayloadError(EOPNOTSUPP, "the program runs from a bundle, which has no modules to replace");
+  });
+  const lines = paths.sort().map(async (path) => {
     return `${await sha256(await Deno.readFile(new URL(path, root)))}  ${path}\n`;
   });
   return await sha256((await Promise.all(lines)).join(""));
@@ -41,6 +51,11 @@ export class SourceTree {
   with(payload: Payload): SourceTree {
     const modules = payload.modules.map(({ path, source }) => [path, source] as const);
     return new SourceTree(this.root, new Map([...this.#replaced, ...modules]));
+  }
+
+  /** Whether there is a module at that path. */
+  async has(path: string): Promise<boolean> {
+    return await this.read(path) !== undefined;
   }
 
   /** The text of a module by its path from the root; undefined: there is none. */

@@ -89,7 +89,10 @@ for (const [args, line] of REFUSED) {
 
 testWith([], "no command, or one that there is not, is refused", async () => {
   for (
-    const [word, line] of [["", /^xenolith: no command: run, doctor or dm$/], ["walk", /unknown command walk/]] as const
+    const [word, line] of [["", /^xenolith: no command: run, doctor, dm or payload$/], [
+      "walk",
+      /unknown command walk/,
+    ]] as const
   ) {
     const args = [
       "run",

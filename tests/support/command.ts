@@ -6,7 +6,7 @@ import { assertEquals } from "@std/assert";
 export const ROOT = new URL("../../", import.meta.url);
 
 /** The tasks that are commands. */
-export type CommandName = "run" | "doctor" | "dm";
+export type CommandName = "run" | "doctor" | "dm" | "payload";
 
 const PATIENCE_MS = 40_000;
 

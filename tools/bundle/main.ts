@@ -6,8 +6,11 @@ import configuration from "../../deno.json" with { type: "json" };
 const ROOT = new URL("../../", import.meta.url);
 const OUTPUT = Deno.args[0] ?? "dist/xenolith.js";
 
-/** The disassembler brings WebAssembly of 2 MB and is needed only when a guest dies: Deno fetches it then. */
-const DISASSEMBLER = "iced-x86";
+/**
+ * What Deno fetches when it is needed: the disassembler brings WebAssembly of 2 MB and serves only when a guest dies, the
+ * others build payloads.
+ */
+const FETCHED = ["iced-x86", "esbuild", "@babel/parser"] as const;
 
 /** Deno's names for modules, as deno.json gives them; and the bundle's own place of the Workers. */
 const names: Plugin = {
@@ -17,10 +20,9 @@ const names: Plugin = {
     onResolve({ filter: /^@std\// }, ({ path }) => ({ path: `${tools}${path.slice("@std/".length)}.ts` }));
     onResolve({ filter: /^npm:/ }, ({ path }) => ({ path: new URL(import.meta.resolve(path)).pathname }));
     onResolve({ filter: /worker_urls\.ts$/ }, () => ({ path: new URL("worker_urls.ts", import.meta.url).pathname }));
-    onResolve({ filter: new RegExp(`^${DISASSEMBLER}$`) }, () => ({
-      path: configuration.imports[DISASSEMBLER],
-      external: true,
-    }));
+    for (const name of FETCHED) {
+      onResolve({ filter: new RegExp(`^${name}$`) }, () => ({ path: configuration.imports[name], external: true }));
+    }
   },
 };
 
