@@ -19,6 +19,7 @@ import { DeviceModelRuntime } from "../dm/runtime.ts";
 import { builtIn, loadBuiltIn } from "../devices/built_in.ts";
 import { ControlBlock } from "./control_block.ts";
 import { GrantedMemory } from "./grants.ts";
+import { InheritedRanges } from "./inherited_ranges.ts";
 import { InterruptLines } from "./interrupt_lines.ts";
 import { ModelEvents } from "./model_events.ts";
 import { type ModelRequest, type ModelStart, REPLY, type Report } from "./messages.ts";
@@ -29,9 +30,12 @@ import { FIRST_MODEL, xenDomain } from "./xen_domain.ts";
 async function model(start: ModelStart, report: (report: Report) => void): Promise<void> {
   const control = new ControlBlock(start.controlBlock, start.vcpus);
   const events = new ModelEvents(new Vm(new Descriptor(control.vm, "VM"), 0));
-  using runtime = new DeviceModelRuntime(attach(control, start, events, report));
+  const { servers } = control;
+  const inherited = start.inherits ? new InheritedRanges(servers, servers.server(start.server)) : undefined;
+  using runtime = new DeviceModelRuntime(attach(control, start, events, inherited, report));
   const run = await loadModule(start);
   await run(runtime, start.configuration);
+  inherited?.settle();
   control.servers.change(() => control.servers.server(start.server).setEnabled(true));
   report({ kind: "ready" });
   runtime.serve();
@@ -47,6 +51,7 @@ function attach(
   control: ControlBlock,
   start: ModelStart,
   events: ModelEvents,
+  inherited: InheritedRanges | undefined,
   report: (report: Report) => void,
 ): Attachment {
   const ask = (operation: string, request: ModelRequest, serve = () => {}) => asked(operation, request, report, serve);
@@ -64,7 +69,7 @@ function attach(
     area: area!,
     memory: new GrantedMemory(memory, start.memory, (address) => area!.noteOutside(address)),
     mapRange(type, first, last) {
-      if (start.inherits && server.ranges[type].contains(first, last)) return;
+      if (inherited?.claim(type, first, last)) return;
       table.addRange(server, type, first, last, keepsFree);
     },
     unmapRange(type, first, last) {

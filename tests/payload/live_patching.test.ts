@@ -1,0 +1,288 @@
+/** Payloads on a running guest: each kind of change is seen by it, nothing of its work is lost, and refusals change nothing. */
+
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { EAGAIN, EBUSY, EEXIST, EINVAL, ENOENT, EPERM, errnoName, ETIME } from "../../src/linux/errno.ts";
+import { buildPayload } from "../../src/payload/build.ts";
+import { edit, type PayloadDefinition, replace } from "../../src/payload/definition.ts";
+import { decodePayload, encodePayload, type PayloadFile } from "../../src/payload/format.ts";
+import { LivePatching } from "../../src/payload/live_patching.ts";
+import { loadDefinition } from "../../src/payload/load_definition.ts";
+import { PayloadError } from "../../src/payload/payload_error.ts";
+import { parsePublicKey, signPayload } from "../../src/payload/signature.ts";
+import { ANY_KVM, testWith } from "../support/capabilities.ts";
+import { PatchedGuest } from "../support/patched_guest.ts";
+
+const HERE = new URL(import.meta.url), EXAMPLES = new URL("../../examples/payloads/", import.meta.url);
+/** Long enough for a machine that does other things besides. */
+const SLOW = { limitMs: 5000 };
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+async function example(name: string, on: readonly PayloadFile[] = []): Promise<Bytes> {
+  const url = new URL(`${name}.ts`, EXAMPLES);
+  return await encodePayload(await buildPayload(await loadDefinition(url), url, { on }));
+}
+
+async function built(definition: PayloadDefinition, on: readonly Bytes[] = []): Promise<Bytes> {
+  const below = await Promise.all(on.map((bytes) => decodePayload(bytes)));
+  return await encodePayload(await buildPayload(definition, HERE, { on: below }));
+}
+
+/** The scratch register reads as `value`. */
+function scratch(name: string, value: string, now = "this.#state.getUint8(STATE.scratch)"): PayloadDefinition {
+  return { name, modules: { "src/devices/uart.ts": edit(replace(`return ${now};`, `return ${value};`)) } };
+}
+
+async function patched(cmdline = "", vcpus = 2) {
+  const guest = await PatchedGuest.start("watch", { vcpus, cmdline });
+  const patching = new LivePatching(guest.succession);
+  return {
+    guest,
+    patching,
+    async [Symbol.asyncDispose]() {
+      await guest[Symbol.asyncDispose]();
+      await patching[Symbol.asyncDispose]();
+    },
+  };
+}
+
+async function refused(operation: Promise<unknown>, errno: number, message: string | RegExp): Promise<void> {
+  const error = await assertRejects(() => operation, PayloadError);
+  assertEquals(
+    [errnoName(error.errno), error.message.match(message) !== null],
+    [errnoName(errno), true],
+    error.message,
+  );
+  assertEquals(error.message.includes("\n"), false);
+}
+
+testWith(
+  [ANY_KVM],
+  "a device's bug is fixed while the guest prints through it, and is there again after the revert",
+  async () => {
+    await using run = await patched();
+    const { guest, patching } = run;
+    await guest.until(0);
+    const { name, state } = await patching.upload(await example("fix-uart"));
+    assertEquals([name, state, patching.list().length], ["fix-uart", "CHECKED", 1]);
+    const { pausedMs } = await patching.apply(name, SLOW);
+    assert(pausedMs > 0);
+    assertEquals(patching.get(name).state, "APPLIED");
+    await guest.until(0xff);
+    await patching.revert(name, SLOW);
+    await guest.until(0);
+    await patching.unload(name);
+    assertEquals(patching.list(), []);
+    await guest.end();
+  },
+);
+
+testWith([ANY_KVM], "a running model gets one more port, which is nobody's again after the revert", async () => {
+  await using run = await patched("port=0x4e9");
+  const { guest, patching } = run;
+  await patching.upload(await example("add-port"));
+  assertEquals(await guest.lines(2), [0xff, 0xff]);
+  await patching.apply("add-port", SLOW);
+  await guest.until(0xe9);
+  const claimed = () => guest.machine.statistics.servers[0].ranges.some(({ first }) => first === 0x4e9);
+  assertEquals(claimed(), true);
+  await patching.revert("add-port", SLOW);
+  await guest.until(0xff);
+  assertEquals(claimed(), false);
+  await guest.end();
+});
+
+testWith([ANY_KVM], "an exit handler is instrumented, and is as before after the revert", async () => {
+  await using run = await patched();
+  const { guest, patching } = run, counted = () => guest.machine.statistics.exits["reason 63"] ?? 0;
+  await patching.upload(await example("count-exits"));
+  await patching.apply("count-exits", SLOW);
+  await guest.lines(3);
+  assert(counted() > 0);
+  await patching.revert("count-exits", SLOW);
+  const after = counted();
+  await guest.lines(3);
+  assertEquals(counted(), after);
+  await guest.end();
+});
+
+testWith(
+  [ANY_KVM],
+  "the rule of selection is replaced: of two models that claim a port, the other one is asked",
+  async () => {
+    const model = (value: number) => ({
+      module: new URL("./constant_model.ts", import.meta.url).href,
+      configuration: value,
+    });
+    await using guest = await PatchedGuest.start("watch", {
+      vcpus: 2,
+      cmdline: "port=0x600",
+      deviceModels: [model(1), model(2)],
+    });
+    await using patching = new LivePatching(guest.succession);
+    await guest.until(2);
+    await patching.upload(await example("selection-rule"));
+    await patching.apply("selection-rule", SLOW);
+    await guest.until(1);
+    await patching.revert("selection-rule", SLOW);
+    await guest.until(2);
+    await guest.end();
+  },
+);
+
+testWith(
+  [ANY_KVM],
+  "payloads lie one on the other: only the top one reverts, and each lies on what it was built for",
+  async () => {
+    await using run = await patched();
+    const { guest, patching } = run;
+    const low = await built(scratch("low", "0x11")), high = await built(scratch("high", "0x22", "0x11"), [low]);
+    const other = await built(scratch("other", "0x33"));
+    for (const payload of [low, high, other]) await patching.upload(payload);
+    await refused(patching.upload(low), EEXIST, "low: there is one already");
+    await refused(
+      patching.apply("high", SLOW),
+      EINVAL,
+      /^high: depends on [0-9a-f]{64}, and would lie on [0-9a-f]{64}$/,
+    );
+    await patching.apply("low", SLOW);
+    await refused(patching.apply("low", SLOW), EINVAL, "low: applied already");
+    await refused(patching.unload("low"), EINVAL, "low: applied");
+    await patching.apply("high", SLOW);
+    await guest.until(0x22);
+    await refused(patching.revert("low", SLOW), EBUSY, "low: high lies on it");
+    await refused(patching.apply("other", SLOW), EINVAL, "other: depends on");
+    await refused(patching.apply("other", { ...SLOW, nodeps: true }), EINVAL, "Uart.readByte is not as expected");
+    await patching.replace("other", SLOW);
+    await guest.until(0x33);
+    assertEquals(patching.list().map(({ state }) => state), ["CHECKED", "CHECKED", "APPLIED"]);
+    await patching.replace("low", SLOW);
+    await guest.until(0x11);
+    await patching.revert("low", SLOW);
+    await guest.until(0);
+    await refused(patching.revert("low", SLOW), EINVAL, "low: not applied");
+    for (const operation of ["apply", "revert", "replace", "unload"] as const) {
+      await refused(patching[operation]("nothing"), ENOENT, "no payload nothing");
+    }
+    await guest.end();
+  },
+);
+
+testWith(
+  [ANY_KVM],
+  "a hook vetoes, fails, or takes too long: nothing has changed, and the reason is said",
+  async () => {
+    await using run = await patched();
+    const { guest, patching } = run;
+    await patching.upload(await example("veto"));
+    await refused(patching.apply("veto", SLOW), EINVAL, "veto: hook preApply: Error: veto never wants to be applied");
+    assertEquals([patching.get("veto").state, patching.get("veto").rc], ["CHECKED", -EINVAL]);
+    const hooked = (name: string) => built({ ...scratch(name, "0x44"), hooks: "./test_hooks.ts", again: true });
+    for (
+      const [name, operation, errno, message] of [
+        ["fails-apply", "apply", EINVAL, "fails-apply: hook apply: RangeError: apply of fails-apply"],
+        ["slow-apply", "apply", ETIME, "slow-apply: hook apply takes more than 1000 ms"],
+        ["fails-preRevert", "revert", EINVAL, "fails-preRevert: hook preRevert: RangeError"],
+        ["fails-revert", "revert", EINVAL, "fails-revert: hook revert: RangeError"],
+        ["fails-unload", "unload", EINVAL, "fails-unload: hook unload: RangeError"],
+      ] as const
+    ) {
+      await patching.upload(await hooked(name));
+      if (operation === "revert") await patching.apply(name, SLOW);
+      const before = patching.get(name).state;
+      await refused(patching[operation](name, SLOW), errno, message);
+      assertEquals(patching.get(name).state, before);
+      await guest.until(before === "APPLIED" ? 0x44 : 0);
+      if (before === "APPLIED") await patching.replace("veto", { ...SLOW, nodeps: true }).catch(() => {});
+      if (before === "APPLIED") break;
+    }
+    await refused(patching.upload(await hooked("fails-load")), EINVAL, "fails-load: hook load: RangeError");
+    await guest.end();
+  },
+);
+
+testWith(
+  [ANY_KVM],
+  "what keeps state is not applied again after its revert, and one operation runs at a time",
+  async () => {
+    await using run = await patched();
+    const { guest, patching } = run;
+    await patching.upload(await built({ ...scratch("once", "0x55"), again: false }));
+    const first = patching.apply("once", SLOW);
+    await refused(patching.revert("once", SLOW), EAGAIN, "an operation on once runs");
+    assertEquals(patching.get("once").rc, -EAGAIN);
+    await first;
+    await patching.revert("once", SLOW);
+    await refused(patching.apply("once", SLOW), EINVAL, "once: was reverted, and keeps state");
+    await guest.until(0);
+    await guest.end();
+  },
+);
+
+testWith([ANY_KVM], "with keys, only what one of them has signed is taken", async () => {
+  await using guest = await PatchedGuest.start("watch", { vcpus: 1 });
+  const pair = async () => {
+    const keys = await crypto.subtle.generateKey("Ed25519", true, ["sign", "verify"]) as CryptoKeyPair;
+    const pem = async (what: string, format: "pkcs8" | "spki", key: CryptoKey) =>
+      `-----BEGIN ${what}-----\n${
+        new Uint8Array(await crypto.subtle.exportKey(format, key)).toBase64()
+      }\n-----END ${what}-----\n`;
+    return {
+      secret: await pem("PRIVATE KEY", "pkcs8", keys.privateKey),
+      public: await pem("PUBLIC KEY", "spki", keys.publicKey),
+    };
+  };
+  const [mine, theirs] = [await pair(), await pair()];
+  await using patching = new LivePatching(guest.succession, { keys: [await parsePublicKey("mine.pem", mine.public)] });
+  const bytes = await built(scratch("signed", "0x66"));
+  await refused(patching.upload(bytes), EPERM, "signed: not signed");
+  await refused(patching.upload(await signPayload(bytes, "theirs", theirs.secret)), EPERM, "signed: signed by key");
+  await patching.upload(await signPayload(bytes, "mine", mine.secret));
+  await patching.apply("signed", SLOW);
+  await guest.until(0x66);
+  await guest.end();
+});
+
+testWith([ANY_KVM], "operations in any order under load end where they began, and leave nothing behind", async () => {
+  const count = Number(Deno.env.get("XENOLITH_PATCHES") ?? 24),
+    seed = Deno.env.get("XENOLITH_SEED") ?? `${Date.now() % 1e6}`;
+  await using run = await patched("", 4);
+  const { guest, patching } = run;
+  const payloads = [await built(scratch("a", "0x11")), await built(scratch("b", "0x22")), await example("count-exits")];
+  const names = ["a", "b", "count-exits"];
+  let state = Number(seed) || 1;
+  const random = (below: number) => (state = state * 48271 % 2147483647) % below;
+  const settle = async () => {
+    const applied = patching.list().filter(({ state }) => state === "APPLIED").reverse();
+    for (const { name } of applied) await patching.revert(name, SLOW);
+    for (const { name } of patching.list()) await patching.unload(name);
+  };
+  const held = () => ["fd", "task"].map((what) => [...Deno.readDirSync(`/proc/self/${what}`)].length);
+  await patching.upload(payloads[0]);
+  await patching.apply("a", SLOW);
+  await settle();
+  await guest.lines(100); // a Worker's thread ends a while after its isolate
+  const [descriptors, threads] = held();
+  for (let round = 0; round < count; round++) {
+    const which = random(3), name = names[which], nodeps = { ...SLOW, nodeps: true };
+    const operations = [
+      () => patching.upload(payloads[which]),
+      () => patching.apply(name, nodeps),
+      () => patching.revert(name, SLOW),
+      () => patching.replace(name, SLOW),
+      () => patching.unload(name),
+    ];
+    try {
+      await operations[random(operations.length)]();
+    } catch (error) {
+      assert(error instanceof PayloadError, `seed ${seed}: ${error}`);
+    }
+    await guest.lines(1);
+  }
+  await settle();
+  const isMore = () => held()[0] > descriptors || held()[1] > threads;
+  for (let tries = 0; isMore() && tries < 1000; tries++) await guest.lines(1);
+  assertEquals(isMore(), false, `seed ${seed}: ${held()} descriptors and threads, ${[descriptors, threads]} before`);
+  await guest.until(0);
+  await guest.end();
+});

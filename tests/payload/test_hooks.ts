@@ -1,0 +1,13 @@
+/** Hooks that do what their payload's name says: "fails-apply", "slow-apply". */
+
+import type { HookContext } from "../../src/payload/hooks.ts";
+
+function hook(name: string): (context: HookContext) => void {
+  return ({ payload }) => {
+    if (payload === `fails-${name}`) throw new RangeError(`${name} of ${payload}`);
+    while (payload === `slow-${name}`);
+  };
+}
+
+export const load = hook("load"), preApply = hook("preApply"), apply = hook("apply"), postApply = hook("postApply");
+export const preRevert = hook("preRevert"), revert = hook("revert"), unload = hook("unload");
