@@ -30,15 +30,22 @@ export function virtioOverMmio(host: DeviceModelHost, device: VirtioDevice, plac
   const state = new Uint32Array(buffer, byteOffset, stateWords(device)), pin = pinOf(host, place, () => transport);
   const transport: VirtioMmio = new VirtioMmio(device, host.memory, pin, state, { legacy, isRestricted });
   host.mapMemory(address, MMIO_BYTES, transport);
-  for (let queue = 0; queue < device.queues; queue++) notifyByEvent(host, transport, address, queue);
+  for (let queue = 0; queue < device.queues; queue++) notifyByEvent(host, device, transport, address, queue);
   device.transport = transport;
   transport.resume();
 }
 
-function notifyByEvent(host: DeviceModelHost, transport: VirtioMmio, address: number, queue: number): void {
+function notifyByEvent(
+  host: DeviceModelHost,
+  device: VirtioDevice,
+  transport: VirtioMmio,
+  address: number,
+  queue: number,
+): void {
   const write = { space: "memory", address: address + MMIO.QUEUE_NOTIFY, sizeBytes: 4, value: queue } as const;
   const event = host.connectWrite(write);
   if (event === undefined) return;
+  if (device.takeNotifications !== undefined) return device.takeNotifications(queue, event);
   host.watch({
     descriptor: event,
     interest: () => POLLIN,

@@ -3,13 +3,10 @@
 import type { Descriptor } from "../linux/descriptor.ts";
 import { Mapping } from "../linux/mapping.ts";
 import { MemoryViews } from "../memory/memory_views.ts";
-import type { GuestMemoryAccess, LocatedMemory } from "./host.ts";
+import type { GuestMemoryAccess, LocatedMemory, MemoryPiece } from "./host.ts";
 
-/** Guest-physical [address, address + sizeBytes) is `file` from `offset` on; whole pages. */
-export interface GrantedPiece {
-  readonly address: number;
-  readonly sizeBytes: number;
-  readonly offset: number;
+/** A piece with the file that it came by. */
+export interface GrantedPiece extends Omit<MemoryPiece, "descriptor"> {
   readonly file: Descriptor;
 }
 
@@ -23,6 +20,7 @@ interface MappedPiece {
 export class MappedGrants implements GuestMemoryAccess, Disposable {
   readonly #mappings: DisposableStack;
   readonly #pieces: readonly MappedPiece[];
+  readonly pieces: readonly MemoryPiece[];
 
   /**
    * Maps the pieces; their descriptors may be closed then.
@@ -35,6 +33,7 @@ export class MappedGrants implements GuestMemoryAccess, Disposable {
       const memory = new MemoryViews(mapping.buffer, Number(mapping.address));
       return { first: address, end: address + sizeBytes, memory };
     });
+    this.pieces = pieces.map(({ file, ...piece }) => ({ ...piece, descriptor: stack.use(file.duplicate()).number }));
     this.#mappings = stack.move();
   }
 

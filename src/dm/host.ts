@@ -51,6 +51,20 @@ export interface GuestMemoryAccess {
    * @returns how many bytes from `address` on lie together, `sizeBytes` at most; 0: the first is not granted
    */
   locate(address: number, sizeBytes: number, write: boolean, found: LocatedMemory): number;
+  /** All that is granted, for handing it on to a process that serves the guest in the model's stead. */
+  readonly pieces: readonly MemoryPiece[];
+}
+
+/** Guest memory as a file has it; whole pages. */
+export interface MemoryPiece {
+  /** Its guest-physical address. */
+  readonly address: number;
+  /** How much of it there is. */
+  readonly sizeBytes: number;
+  /** Where in the file it begins. */
+  readonly offset: number;
+  /** The file, of which no more than what is granted is anybody's business; it stays the host's. */
+  readonly descriptor: number;
 }
 
 /** A place in this process that is the guest's memory. */

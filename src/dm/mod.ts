@@ -32,6 +32,7 @@ export type {
   GuestMemoryAccess,
   GuestWindow,
   LineEvents,
+  MemoryPiece,
   PageMapping,
   PageRun,
   RangeHandler,

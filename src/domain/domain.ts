@@ -26,7 +26,7 @@ import type { CarrierStart } from "./carrier.ts";
 import { divide, type Division } from "./carriers.ts";
 import { ControlBlock, controlBlockBytes } from "./control_block.ts";
 import { CrewMember, type CrewOwner } from "./crew.ts";
-import type { RamPiece } from "./grants.ts";
+import { grantedFiles, type RamPiece } from "./grants.ts";
 import { IMPATIENT, withinGrace } from "./grace.ts";
 import { InterruptLines } from "./interrupt_lines.ts";
 import type { ModelRequest, ModelStart, Service } from "./messages.ts";
@@ -217,7 +217,7 @@ export class Domain implements AsyncDisposable {
     const { vcpus, models } = this.specification, model = models[server];
     const given = model.module === undefined ? this.#xen.platform(model) : model;
     const parts = { controlBlock: this.#control.address, pagerDoorbell: this.#pager.doorbell.number };
-    return { ...parts, vcpus, server, ...given, inherits: false };
+    return { ...parts, vcpus, server, files: grantedFiles(this.#ram, model.memory), ...given, inherits: false };
   }
 
   #carrierStart(waiter: number): CarrierStart {

@@ -3,7 +3,7 @@
 import { type AddressRange, gfnOf, PAGE_SIZE } from "../memory/address.ts";
 import type { Bank } from "../memory/bank.ts";
 import { GuestAddressError, type GuestMemory } from "../memory/guest_memory.ts";
-import type { GuestMemoryAccess, LocatedMemory } from "../dm/host.ts";
+import type { GuestMemoryAccess, LocatedMemory, MemoryPiece } from "../dm/host.ts";
 
 /** All of the domain's memory, none of it, or what of it lies in these ranges; whole pages. */
 export type MemoryGrant = "all" | "none" | readonly AddressRange[];
@@ -50,6 +50,13 @@ export function granted(ram: readonly RamPiece[], grant: MemoryGrant): readonly 
   return ram.filter(({ address }) => wanted.some(([first, end]) => address >= first && address < end));
 }
 
+/** The same as files, by the descriptors of their banks. */
+export function grantedFiles(ram: readonly RamPiece[], grant: MemoryGrant): MemoryPiece[] {
+  return granted(ram, grant).map(({ address, sizeBytes, bank, offset }) => {
+    return { address, sizeBytes, offset, descriptor: bank.file.number };
+  });
+}
+
 /** First byte of the first page, first byte behind the last. */
 function pagesOf({ first, last }: AddressRange): [number, number] {
   return [gfnOf(first) * PAGE_SIZE, (gfnOf(last) + 1) * PAGE_SIZE];
@@ -60,11 +67,12 @@ export class GrantedMemory implements GuestMemoryAccess {
   /** First byte, and first byte behind the last. */
   readonly #ranges: readonly (readonly [first: number, end: number])[];
 
-  /** @param outside called with each address that is wanted and was not granted */
+  /** @param outside called with each address that is wanted and was not granted @param pieces {@linkcode grantedFiles} */
   constructor(
     private readonly memory: GuestMemory,
     private readonly grant: MemoryGrant,
     private readonly outside: (address: number) => void,
+    readonly pieces: readonly MemoryPiece[] = [],
   ) {
     this.#ranges = typeof grant === "string" ? [] : grant.map(pagesOf);
   }

@@ -1,5 +1,6 @@
 /** What the domain's owner and its Workers tell each other; everything on the exit path goes through shared memory. */
 
+import type { MemoryPiece } from "../dm/host.ts";
 import type { CarrierStart } from "./carrier.ts";
 import type { MemoryGrant } from "./grants.ts";
 import type { PagerStart } from "./pager.ts";
@@ -19,6 +20,8 @@ export interface ModelStart {
   readonly memory: MemoryGrant;
   /** Another generation of the model has served: what it has claimed and connected is there already. */
   readonly inherits: boolean;
+  /** The same as files. */
+  readonly files: readonly MemoryPiece[];
 }
 
 /** To a Worker of any kind. */

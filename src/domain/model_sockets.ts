@@ -5,7 +5,7 @@ import type { IoreqServers } from "../ioreq/servers.ts";
 import type { ControlBlock } from "./control_block.ts";
 import { Gate } from "./gate.ts";
 import type { GateDomain } from "./gate_operations.ts";
-import { granted, type RamPiece } from "./grants.ts";
+import { grantedFiles, type RamPiece } from "./grants.ts";
 import type { InterruptLines } from "./interrupt_lines.ts";
 import { ModelEvents } from "./model_events.ts";
 import { ModelProcesses } from "./model_processes.ts";
@@ -60,10 +60,7 @@ export class ModelSockets implements AsyncDisposable {
       setPciLinkRoute: (link, irq) => lines.setPciLinkRoute(link, irq),
       injectMsi: (address, data) => lines.injectMsi(Number(address), data),
       shutdown: (reason) => this.end(SHUTDOWN[reason]),
-      grants: (who) =>
-        granted(ram, sockets[who - models.length].memory).map(({ address, sizeBytes, bank, offset }) => {
-          return { address, sizeBytes, descriptor: bank.file.number, offset };
-        }),
+      grants: (who) => grantedFiles(ram, sockets[who - models.length].memory),
     };
     this.#gate?.start(domain, this.#paths.map((path, index) => ({ path, emulator: models.length + index })));
     this.#processes.start();

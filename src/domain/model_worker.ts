@@ -67,7 +67,7 @@ function attach(
     slots: slots!,
     ring,
     area: area!,
-    memory: new GrantedMemory(memory, start.memory, (address) => area!.noteOutside(address)),
+    memory: new GrantedMemory(memory, start.memory, (address) => area!.noteOutside(address), start.files),
     mapRange(type, first, last) {
       if (inherited?.claim(type, first, last)) return;
       table.addRange(server, type, first, last, keepsFree);

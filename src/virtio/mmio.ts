@@ -10,6 +10,8 @@ export interface VirtioDevice {
   readonly id: number;
   /** Features of its type, by the number of their bit; those of all devices are not among them. */
   readonly features: readonly number[];
+  /** Optional features of its rings, if it does not serve them as {@linkcode Virtqueue} does. */
+  readonly ringFeatures?: readonly number[];
   readonly queues: number;
   /** The largest size of each. */
   readonly queueSize: number;
@@ -19,10 +21,15 @@ export interface VirtioDevice {
   transport: VirtioTransport;
   /** The driver has written to the configuration. */
   configure?(offset: number, size: number, value: number): void;
-  /** The driver is ready. @param features those that it takes, of {@linkcode VirtioDevice.features} */
+  /** The driver is ready. @param features all that both sides take */
   start(features: ReadonlySet<number>): void;
   /** There may be something in a queue. */
   notified(queue: number): void;
+  /**
+   * Where KVM has that, notifications of a queue signal an eventfd, which stays the host's: the device hands it on, and is
+   * not notified. Without this, the eventfd is watched, and it is.
+   */
+  takeNotifications?(queue: number, event: number): void;
   /** Whether it would do something if it were notified; without it, it waits until it is. */
   hasWork?(queue: number): boolean;
   /** Whatever is under way is not given back any more. */
@@ -34,6 +41,8 @@ export interface VirtioTransport {
   readonly queues: readonly Virtqueue[];
   /** The driver is to see what was given back, and to hear of it, if it wants to. */
   usedBuffer(queue: Virtqueue): void;
+  /** The driver is to hear of what was given back: who serves the rings in the device's stead knows that it wants to. */
+  called(): void;
   /** The configuration has changed. */
   changed(): void;
   /** The driver has done what makes no sense: the device is not looked at until it is reset (2.1.2, DEVICE_NEEDS_RESET). */
@@ -42,6 +51,9 @@ export interface VirtioTransport {
 
 /** "XENO". */
 const VENDOR = 0x4f4e_4558;
+
+/** The optional features of {@linkcode Virtqueue}. */
+const RING_FEATURES: readonly number[] = [FEATURE.RING_INDIRECT_DESC, FEATURE.RING_EVENT_IDX];
 
 /** What legacy devices divide rings by, if the driver does not say (4.2.4). */
 const LEGACY_PAGE = 4096;
@@ -119,7 +131,7 @@ export class VirtioMmio implements RangeHandler, VirtioTransport {
     { legacy = false, isRestricted = false }: VirtioVariant = {},
   ) {
     this.legacy = legacy;
-    this.#common = [FEATURE.RING_INDIRECT_DESC, FEATURE.RING_EVENT_IDX, ...legacy ? [] : [FEATURE.VERSION_1]];
+    this.#common = [...device.ringFeatures ?? RING_FEATURES, ...legacy ? [] : [FEATURE.VERSION_1]];
     if (isRestricted) this.#common.push(FEATURE.ACCESS_PLATFORM);
     const words = queueWords(device.queueSize);
     this.#queues = Array.from({ length: device.queues }, (_, index) => {
@@ -230,6 +242,10 @@ export class VirtioMmio implements RangeHandler, VirtioTransport {
     if (queue.wantsInterrupt) this.#interrupt(INTERRUPT.USED_BUFFER);
   }
 
+  called(): void {
+    this.#interrupt(INTERRUPT.USED_BUFFER);
+  }
+
   changed(): void {
     this.state[WORD.GENERATION] = (this.state[WORD.GENERATION] + 1) & 0xff;
     if ((this.#status & STATUS.DRIVER_OK) !== 0) this.#interrupt(INTERRUPT.CONFIGURATION);
@@ -262,9 +278,14 @@ export class VirtioMmio implements RangeHandler, VirtioTransport {
     return (this.#status & (this.legacy ? STATUS.DRIVER_OK : STATUS.FEATURES_OK)) === 0;
   }
 
+  /** Everything that the driver may take. */
+  get #features(): number[] {
+    return [...this.#common, ...this.device.features];
+  }
+
   #deviceFeatures(word: number): number {
     let bits = 0;
-    for (const bit of [...this.#common, ...this.device.features]) if (bit >> 5 === word) bits |= 1 << (bit & 31);
+    for (const bit of this.#features) if (bit >> 5 === word) bits |= 1 << (bit & 31);
     return bits >>> 0;
   }
 
@@ -283,7 +304,7 @@ export class VirtioMmio implements RangeHandler, VirtioTransport {
   }
 
   #start(): void {
-    this.device.start(new Set(this.device.features.filter((bit) => this.#takes(bit))));
+    this.device.start(new Set(this.#features.filter((bit) => this.#takes(bit))));
   }
 
   /** The driver has to take no more than there is, and version 1, and that memory is restricted if it is (6.1). */

@@ -99,6 +99,11 @@ export class Virtqueue {
     this.#isBroken = false;
   }
 
+  /** Where it is, for those who have somebody else serve it; size 0: it has not begun. */
+  get layout(): QueueLayout {
+    return this.#layout;
+  }
+
   get isReady(): boolean {
     return this.#layout.size > 0;
   }

@@ -88,6 +88,7 @@ class FakeHost implements DeviceModelHost {
     write: (address, source) => this.machine.pagePart(address, source.length).set(source),
     contains: notHere,
     locate: notHere,
+    pieces: [],
   };
   readonly mapMemory = notHere;
   readonly mapPci = notHere;

@@ -48,7 +48,7 @@ export class FakeDomain implements Disposable {
       slots: slots!,
       ring,
       area: area!,
-      memory: { read: () => {}, write: () => {}, contains: () => false, locate: () => 0 },
+      memory: { read: () => {}, write: () => {}, contains: () => false, locate: () => 0, pieces: [] },
       mapRange: (type, first, last) => servers.change(() => server.ranges[type].add(first, last)),
       unmapRange: (type, first, last) => servers.change(() => server.ranges[type].remove(first, last)),
       bufferRange: (type, first, last) => servers.change(() => server.bufferedRanges[type].cover(first, last)),

@@ -1,5 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { MappedGrants } from "../../src/dm/granted_memory.ts";
+import { Descriptor } from "../../src/linux/descriptor.ts";
 import { Mapping } from "../../src/linux/mapping.ts";
 import { MemoryFile } from "../../src/linux/memory_file.ts";
 
@@ -61,4 +62,16 @@ Deno.test("what is not granted, be it one byte of it, is a RangeError, and nothi
   }
   assertEquals(bytes, before);
   assertEquals([memory.contains(0x1000, 2 * PAGE), memory.contains(0x1234, 0)], [true, true]);
+});
+
+Deno.test("what is granted can be handed on after the descriptors it came by are closed", () => {
+  using stack = new DisposableStack();
+  const file = MemoryFile.create("guest memory", 2 * PAGE);
+  const memory = stack.use(new MappedGrants([{ address: 0x5000, sizeBytes: PAGE, offset: PAGE, file }], () => {}));
+  file[Symbol.dispose]();
+  const [{ descriptor, ...piece }] = memory.pieces;
+  assertEquals([piece, memory.pieces.length], [{ address: 0x5000, sizeBytes: PAGE, offset: PAGE }, 1]);
+  memory.write(0x5000, Uint8Array.of(7));
+  using other = Mapping.file(new Descriptor(descriptor, "piece"), 2 * PAGE);
+  assertEquals(new Uint8Array(other.buffer)[PAGE], 7);
 });

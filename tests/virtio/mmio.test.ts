@@ -124,7 +124,7 @@ Deno.test("a device starts when its driver is ready, with what that takes", () =
   const driver = new Driver();
   driver.start();
   assertEquals([driver.get("STATUS"), driver.get("QUEUE_READY"), driver.device.log], [READY | DRIVER_OK, 1, [
-    "start with 40",
+    "start with 32,40",
   ]]);
   driver.set("QUEUE_NOTIFY", 1);
   driver.set("QUEUE_NOTIFY", 2);
@@ -173,10 +173,10 @@ Deno.test("a queue that makes no sense has the device ask for its reset, and not
     assertEquals([driver.get("STATUS") & NEEDS_RESET, driver.get("QUEUE_READY")], [NEEDS_RESET, 0], `${size} entries`);
     driver.set("QUEUE_NOTIFY", 0);
     driver.set("STATUS", READY | DRIVER_OK);
-    assertEquals([driver.device.log, driver.get("STATUS") & NEEDS_RESET], [["start with 40"], NEEDS_RESET]);
+    assertEquals([driver.device.log, driver.get("STATUS") & NEEDS_RESET], [["start with 32,40"], NEEDS_RESET]);
     driver.set("STATUS", 0);
     driver.start();
-    assertEquals(driver.device.log.slice(1), ["reset", "start with 40"]);
+    assertEquals(driver.device.log.slice(1), ["reset", "start with 32,40"]);
   }
   const driver = new Driver();
   driver.start();

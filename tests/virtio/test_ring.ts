@@ -10,6 +10,7 @@ export const PAGES = [0x1000, 0x2000, 0x8000] as const, PAGE = 4096;
 
 /** Memory that is there page by page, and never together in this process. */
 export class TestMemory implements GuestMemoryAccess {
+  readonly pieces = [];
   readonly bytes = new Uint8Array(PAGES.length * PAGE);
   readonly view = new DataView(this.bytes.buffer);
   readonly #views = new MemoryViews(this.bytes.buffer, 0x7000_0000_0000);

@@ -72,6 +72,7 @@ device.transport = {
     queue.publish();
     if (queue.wantsInterrupt) interrupts++;
   },
+  called() {},
   changed() {},
   fail: () => {
     throw new Error("the device has failed");

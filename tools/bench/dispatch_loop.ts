@@ -74,7 +74,7 @@ function claimThePlatform(): IoreqSlots {
     slots: slots!,
     ring: undefined,
     area: area!,
-    memory: { read() {}, write() {}, contains: () => false, locate: () => 0 },
+    memory: { read() {}, write() {}, contains: () => false, locate: () => 0, pieces: [] },
     mapRange: (type, first, last) => ranges[type].add(first, last),
     unmapRange: (type, first, last) => ranges[type].remove(first, last),
     bufferRange() {},
