@@ -45,6 +45,7 @@ const SYMBOLS = {
   epoll: { name: call, parameters: ["i32", "i32", "i32", "i32", "buffer"], result: "i32" }, // epoll_ctl: set, operation, fd, event
   timer: { name: call, parameters: ["i32", "i32", "i32", "buffer", "pointer"], result: "i32" }, // timerfd_settime: fd, flags, new, old
   accept: { name: call, parameters: ["i32", "i32", "pointer", "pointer", "i32"], result: "i32" }, // fd, address, size, flags
+  pair: { name: call, parameters: ["i32", "i32", "i32", "i32", "buffer"], result: "i32" }, // socketpair: family, type, protocol, fds
   mmap: { name: call, parameters: ["i32", "u64", "u64", "i32", "i32", "i32", "i64"], result: "i64" }, // address, size, protection, flags, fd, offset
   range: { name: call, parameters: ["i32", "u64", "u64", "i32"], result: "i32" }, // munmap, madvise: address, size, advice
   sigaction: { name: call, parameters: ["i32", "i32", "buffer", "pointer", "u64"], result: "i32" }, // signal, new, old, mask size
@@ -133,6 +134,8 @@ export const recvmsg = (fd: number, message: Buffer, flags: number): number => s
 export const shutdown = (fd: number, how: number): number => symbols.numbers(48, fd, how, 0);
 export const bind = (fd: number, address: Buffer, size: number): number => symbols.socket(49, fd, address, size);
 export const listen = (fd: number, backlog: number): number => symbols.numbers(50, fd, backlog, 0);
+export const socketpair = (family: number, type: number, pair: Buffer): number =>
+  symbols.pair(53, family, type, 0, pair);
 export const fcntl = (fd: number, command: number, value: number): number => symbols.numbers(72, fd, command, value);
 /** Operations of {@linkcode flock}. */
 export const LOCK_SH = 1, LOCK_EX = 2, LOCK_NB = 4;

@@ -69,6 +69,7 @@ class Scene {
         queue.publish();
         this.interrupts += queue.wantsInterrupt ? 1 : 0;
       },
+      called() {},
       changed() {},
       fail: () => void this.failures++,
     };
