@@ -17,6 +17,7 @@ export {
   UsageError,
 } from "./src/machine/options.ts";
 export type { DiskOptions } from "./src/machine/disks.ts";
+export type { VhostUserOptions } from "./src/machine/vhost_user.ts";
 export type { VirtioDeviceOptions, VirtioOptions } from "./src/machine/virtio.ts";
 export type { NetOptions } from "./src/machine/nets.ts";
 export type {

@@ -13,6 +13,7 @@ import {
 } from "../machine/options.ts";
 import { parseDisk } from "../machine/disks.ts";
 import { parseNet } from "../machine/nets.ts";
+import { parseVhostUser } from "../machine/vhost_user.ts";
 
 /** What `run` was asked for. */
 export interface RunArguments {
@@ -56,6 +57,8 @@ Boots each IMAGE in turn; its console is stdin and stdout. Ctrl-] leaves an inte
   --disk FILE[,ro][,legacy][,irq=level][,queues=N][,memory=WHAT]
                      a virtio disk, whose model sees all of the guest's memory, or WHAT as above (docs/virtio.md); may be
                      repeated
+  --vhost-user-blk SOCKET[,memory=WHAT]
+                     a virtio disk that a vhost-user backend serves; may be repeated
   --rng              a virtio source of entropy
   --net KIND[,KEY=VALUE...]
                      a virtio network device (docs/virtio.md): socket,path=PATH, tap,ifname=NAME, or
@@ -97,6 +100,7 @@ const PLANNED_STRINGS = [
   "extended-regions",
   "disk",
   "net",
+  "vhost-user-blk",
 ] as const;
 const PLANNED_BOOLEANS = ["device-tree", "rng"] as const;
 
@@ -195,7 +199,7 @@ export const DOCTOR_HELP = `usage: doctor [options] [IMAGE]
 Without IMAGE: what this host offers. With one: what it is and how it would be loaded.
 
   --memory SIZE, --vcpus N, --cmdline STRING, --initrd FILE, --module FILE, --xen WHETHER, --extended-regions WHICH,
-  --device-tree, --disk FILE, --rng, --net KIND      as for run
+  --device-tree, --disk FILE, --vhost-user-blk SOCKET, --rng, --net KIND      as for run
   --json             one JSON object on stdout`;
 
 /** Parses the arguments after "doctor". @returns undefined for --help. @throws {UsageError} */
@@ -223,6 +227,7 @@ function plannedOptions(options: Options<typeof PLANNED_STRINGS[number], typeof 
     }),
     deviceTree: options["device-tree"],
     disks: options.disk.map(parseDisk),
+    vhostUserBlks: options["vhost-user-blk"].map(parseVhostUser),
     rngs: options.rng ? 1 : 0,
     nets: options.net.map(parseNet),
   };

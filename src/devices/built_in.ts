@@ -6,6 +6,7 @@ const SCHEME = "xenolith:";
 
 const MODELS = {
   "platform": () => import("./platform.ts"),
+  "vhost-user-block": () => import("./vhost_user_block.ts"),
   "virtio-block": () => import("./virtio_block.ts"),
   "virtio-entropy": () => import("./virtio_entropy.ts"),
   "virtio-net": () => import("./virtio_net.ts"),

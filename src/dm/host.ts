@@ -244,9 +244,10 @@ export interface DeviceModelHost {
   beforeRelief(finish: () => void): void;
   /**
    * Blocks until `descriptor` reports one of `events`, an error or a hang-up, or the domain stops; inside `beforeStop`
-   * only the descriptor counts. @returns false if it stops
+   * only the descriptor counts.
+   * @param timeoutMs how long at most; default for ever @returns false if it stops, or the time is over
    */
-  waitFor(descriptor: number, events: number): boolean;
+  waitFor(descriptor: number, events: number, timeoutMs?: number): boolean;
   /** Ends the domain's run (remote_shutdown). The access that led to it is answered all the same. */
   shutdown(reason: ShutdownReason): void;
 }

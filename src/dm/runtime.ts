@@ -52,6 +52,8 @@ export class DeviceModelRuntime implements DeviceModelHost, Disposable {
   /** What to do when events come, by the channel's number. */
   readonly #arrivals: (() => void)[] = [];
   readonly #poll = new PollSet(MAX_WATCHES + 1);
+  /** For waits for one thing, which a watch may need while the others are still to be looked at. */
+  readonly #pollOne = new PollSet(2);
   readonly #deliver = (port: number) => this.#event(port);
   readonly #deliverBuffered = (type: number, address: number, size: number, low: number, high: number) =>
     this.#claims.writeAll(type, address, size, low, high);
@@ -188,18 +190,21 @@ export class DeviceModelRuntime implements DeviceModelHost, Disposable {
     this.#stops.push(flush);
   }
 
-  waitFor(descriptor: number, events: number): boolean {
-    const doorbell = this.#channels.doorbell, poll = this.#poll;
+  waitFor(descriptor: number, events: number, timeoutMs = Infinity): boolean {
+    const doorbell = this.#channels.doorbell, poll = this.#pollOne, endMs = performance.now() + timeoutMs;
     for (;;) {
       doorbell.arm();
       if (this.attachment.area.released && !this.#leaving) return doorbell.disarm(), false;
       poll.clear();
       poll.add(doorbell.descriptor, POLLIN);
       poll.add(descriptor, events);
-      poll.wait();
+      const leftMs = endMs - performance.now();
+      if (leftMs === Infinity) poll.wait();
+      else poll.waitFor(Math.max(leftMs, 0) * 1e6);
       doorbell.disarm();
       if (poll.result(0) !== 0) doorbell.clear();
       if (poll.result(1) !== 0) return true;
+      if (leftMs <= 0) return false;
     }
   }
 

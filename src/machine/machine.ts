@@ -19,6 +19,7 @@ import { setEntry } from "./entry.ts";
 import { loadFile } from "./files.ts";
 import { checkDisk } from "./disks.ts";
 import { checkNet } from "./nets.ts";
+import { checkBackend } from "./vhost_user.ts";
 import { virtioModels, virtioRegisters } from "./virtio.ts";
 import {
   checkGrant,
@@ -120,6 +121,7 @@ export async function startMachine(
   const ram = backedRanges(request.memoryBytes);
   for (const disk of options.disks ?? []) checkDisk(disk);
   for (const net of options.nets ?? []) checkNet(net);
+  for (const device of options.vhostUserBlks ?? []) checkBackend(device);
   const deviceModels = checkModels(options.deviceModels ?? [], ram), virtio = virtioModels(options);
   for (const { configuration: { legacy = false, isRestricted }, memory, name } of virtio) {
     checkGrant(memory, ram);

@@ -231,10 +231,13 @@ export function checkModelCount(count: number): void {
 }
 
 /** @throws {UsageError} more virtio devices than there are interrupts, or a number that is none */
-export function checkVirtio({ disks = [], rngs = 0, nets = [] }: VirtioOptions): void {
+export function checkVirtio({ disks = [], vhostUserBlks = [], rngs = 0, nets = [] }: VirtioOptions): void {
   if (!Number.isInteger(rngs) || rngs < 0) throw new UsageError(`rngs ${rngs}: not a whole number`);
-  const devices = disks.length + rngs + nets.length;
+  const devices = disks.length + vhostUserBlks.length + rngs + nets.length;
   if (devices > MOST_VIRTIO_DEVICES) throw new UsageError(`${devices} virtio devices: at most ${MOST_VIRTIO_DEVICES}`);
+  const backends = vhostUserBlks.map((device) => typeof device === "string" ? device : device.socket);
+  const twice = backends.find((socket, index) => backends.indexOf(socket) !== index);
+  if (twice !== undefined) throw new UsageError(`vhost-user-blk ${twice}: a backend serves one device`);
 }
 
 /** "all", "none" or "0x1000-0x1fff+0x8000-0xffff": addresses of first and last bytes. @throws {UsageError} */

@@ -8,6 +8,7 @@ import type { MemoryGrant } from "../domain/grants.ts";
 import type { DiskOptions } from "./disks.ts";
 import type { VirtioPlace } from "../devices/virtio_place.ts";
 import type { NetOptions } from "./nets.ts";
+import type { VhostUserOptions } from "./vhost_user.ts";
 
 /** What all virtio devices have in common. */
 export interface VirtioDeviceOptions {
@@ -29,6 +30,8 @@ export interface VirtioDeviceOptions {
 export interface VirtioOptions {
   /** Virtio disks, in the order in which the guest finds them; a string is the path of a file. */
   readonly disks?: readonly (string | DiskOptions)[];
+  /** Virtio disks that vhost-user backends serve, after the others; a string is the path of a backend's socket. */
+  readonly vhostUserBlks?: readonly (string | VhostUserOptions)[];
   /** Virtio sources of entropy; default 0. */
   readonly rngs?: number;
   /** Virtio network devices, in the order in which the guest finds them. */
@@ -59,10 +62,13 @@ interface Device {
 }
 
 /** The device models of the options, each at a place of its own. */
-export function virtioModels({ disks = [], rngs = 0, nets = [] }: VirtioOptions): VirtioModel[] {
+export function virtioModels({ disks = [], vhostUserBlks = [], rngs = 0, nets = [] }: VirtioOptions): VirtioModel[] {
   const devices: Device[] = [
     ...disks.map((disk) => typeof disk === "string" ? { file: disk } : disk).map((disk: DiskOptions) => {
       return { model: "virtio-block", name: `disk ${disk.file}`, given: disk } as const;
+    }),
+    ...vhostUserBlks.map((device) => typeof device === "string" ? { socket: device } : device).map((device) => {
+      return { model: "vhost-user-block", name: `vhost-user-blk ${device.socket}`, given: device } as const;
     }),
     ...Array.from({ length: rngs }, () => ({ model: "virtio-entropy", name: "virtio-rng", given: {} } as const)),
     ...nets.map((net) => ({ model: "virtio-net", name: `net ${net.kind}`, given: net } as const)),
