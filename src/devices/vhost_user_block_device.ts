@@ -79,6 +79,11 @@ export class VhostUserBlock implements VirtioDevice, BackendUser {
       this.reset();
       this.#held.dispose();
     });
+    // A backend serves one at a time.
+    host.beforeRelief(() => {
+      this.#stop(this.#running);
+      this.#link.release();
+    });
   }
 
   takeNotifications(queue: number, event: number): void {
@@ -100,9 +105,8 @@ export class VhostUserBlock implements VirtioDevice, BackendUser {
   reset(): void {
     const running = this.#running;
     this.#running = this.#caches = undefined;
-    if (running === undefined) return;
-    this.#link.use((backend) => backend.stop(running.rings));
-    running.inflight?.[Symbol.dispose]();
+    this.#stop(running);
+    running?.inflight?.[Symbol.dispose]();
   }
 
   /** All that the driver may change is whether writes are cached (5.2.5.2). */
@@ -130,6 +134,10 @@ export class VhostUserBlock implements VirtioDevice, BackendUser {
 
   failed(): void {
     if (this.#running !== undefined) this.transport.fail();
+  }
+
+  #stop(running: Running | undefined): void {
+    if (running !== undefined) this.#link.use((backend) => backend.stop(running.rings));
   }
 
   #watch({ number }: Descriptor, ready: () => void): void {

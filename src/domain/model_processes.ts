@@ -89,10 +89,11 @@ export class ModelProcesses implements AsyncDisposable {
   #over(running: Running, { code, signal }: Deno.CommandStatus): void {
     running.process = undefined;
     if (this.#leaving) return;
-    if (this.options.hold && ++running.failures < MOST_FAILURES) return this.#start(running);
+    const isRefused = code === STATUS.HOST; // another would find no more than it did
+    if (this.options.hold && !isRefused && ++running.failures < MOST_FAILURES) return this.#start(running);
     const how = signal === null ? `with status ${code}` : `by ${signal}`;
     const reason = `the device model of ${running.specification.name} ended ${how}`;
-    this.options.end({ kind: "internal", status: STATUS.INTERNAL, reason });
+    this.options.end({ kind: "internal", status: isRefused ? STATUS.HOST : STATUS.INTERNAL, reason });
   }
 
   #kill(): void {
