@@ -127,3 +127,31 @@ testWith(
       ]);
     }),
 );
+
+testWith(
+  [ANY_KVM],
+  "what a backend had under way when it died is done by the next one, in whatever order it was",
+  () =>
+    withImage(async (image, socket) => {
+      const backend = async (requests: number) => {
+        const script = new URL("../support/dying_backend.ts", import.meta.url).pathname;
+        const args = ["run", "--allow-all", "--no-check", script, socket, image, String(requests)];
+        const child = new Deno.Command(Deno.execPath(), { args, stdout: "piped" }).spawn();
+        await child.stdout.getReader().read();
+        return child;
+      };
+      let child = await backend(100);
+      await using _ = { [Symbol.asyncDispose]: () => child[Symbol.asyncDispose]() };
+      await using vm = await boot("guests/virtio-held.img", { vhostUserBlks: [socket], timeoutMs: 60_000 });
+      for (const requests of [50, 0, 1_000_000]) {
+        assertEquals((await child.status).signal, "SIGKILL");
+        await Deno.remove(socket);
+        child = await backend(requests);
+      }
+      await vm.console.expect(/virtio-held: \d+\n/);
+      vm.console.send("\n");
+      const { status, reason } = await vm.exited;
+      assertEquals([status, (await child.status).code], [0, 0], `${reason}\n${vm.console.text}`);
+      assertMatch(vm.console.text, /virtio-held: \d+ requests, each done once\n$/);
+    }),
+);

@@ -40,6 +40,11 @@ export class FakeBackend implements Disposable {
     this.#listener = StreamListener.create(path);
   }
 
+  /** What there is to be waited for. */
+  get descriptor(): number {
+    return (this.#socket ?? this.#listener)!.number;
+  }
+
   /** Nobody who connects is let in any more, and who is in is out. */
   die(): void {
     this.#listener?.[Symbol.dispose]();
