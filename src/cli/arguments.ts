@@ -57,8 +57,8 @@ Boots each IMAGE in turn; its console is stdin and stdout. Ctrl-] leaves an inte
   --disk FILE[,ro][,legacy][,irq=level][,queues=N][,memory=WHAT]
                      a virtio disk, whose model sees all of the guest's memory, or WHAT as above (docs/virtio.md); may be
                      repeated
-  --vhost-user-blk SOCKET[,memory=WHAT]
-                     a virtio disk that a vhost-user backend serves; may be repeated
+  --vhost-user-blk SOCKET[,irq=level][,memory=WHAT]
+                     a virtio disk that a vhost-user backend serves; WHAT it gets as above; may be repeated
   --rng              a virtio source of entropy
   --net KIND[,KEY=VALUE...]
                      a virtio network device (docs/virtio.md): socket,path=PATH, tap,ifname=NAME, or

@@ -7,15 +7,20 @@ import { parseGrant, UsageError } from "./options.ts";
 import type { VirtioDeviceOptions } from "./virtio.ts";
 
 /** A device that somebody else's process serves. */
-export interface VhostUserOptions extends Pick<VirtioDeviceOptions, "memory"> {
+export interface VhostUserOptions extends Pick<VirtioDeviceOptions, "trigger" | "memory"> {
   /** The path of the Unix socket where its backend listens. */
   readonly socket: string;
 }
 
-/** "SOCKET[,memory=WHAT]". @throws {UsageError} */
+/** "SOCKET[,irq=edge|level][,memory=WHAT]". @throws {UsageError} */
 export function parseVhostUser(text: string): VhostUserOptions {
-  const [, socket, memory] = /^(.*?)(?:,memory=(.*))?$/s.exec(text)!;
-  return { socket, ...memory !== undefined && { memory: parseGrant(memory) } };
+  const [socket, ...words] = text.split(","), memory = words.findLast((word) => word.startsWith("memory="));
+  const unknown = words.find((word) => !/^(irq=(edge|level)|memory=.*)$/.test(word));
+  if (unknown !== undefined) {
+    throw new UsageError(`vhost-user-blk ${socket}: ${unknown} is not irq=edge, irq=level or memory=`);
+  }
+  const trigger = words.includes("irq=level") ? "level" : "edge";
+  return { socket, trigger, ...memory !== undefined && { memory: parseGrant(memory.slice("memory=".length)) } };
 }
 
 /** Its device model will connect; until then the backend notices nothing. @throws {UsageError} nobody listens there */
