@@ -12,7 +12,7 @@ export class MemoryViews {
   /** Views of `buffer`. @param address of its first byte in this process, for system calls */
   constructor(buffer: ArrayBuffer, readonly address: number) {
     this.bytes = new Uint8Array(buffer);
-    this.halves = new Uint16Array(buffer, 0, buffer.byteLength >> 1);
+    this.halves = new Uint16Array(buffer, 0, Math.floor(buffer.byteLength / 2));
     this.view = new DataView(buffer);
   }
 }
