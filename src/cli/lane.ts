@@ -38,6 +38,9 @@ export async function runInLane(args: string[], parsed: RunArguments): Promise<n
   if (models(parsed).some((model) => "socket" in model)) {
     throw new UsageError("--device-model: a socket does not reach into the lane; a module does");
   }
+  if ((machine.vhostUserBlks ?? []).length > 0) {
+    throw new UsageError("--vhost-user-blk: a socket does not reach into the lane");
+  }
   if ((machine.nets ?? []).length > 0) throw new UsageError("--net: the lane has no network");
   const written = (machine.disks ?? []).find((disk) => typeof disk === "string" || disk.readOnly !== true);
   if (written !== undefined) {
