@@ -42,6 +42,7 @@ const PROMISED = [
   "blk_qd32_vs_qemu",
   "blk_seq_vs_qemu",
   "exits_per_request_qd32",
+  "blk_vs_qsd",
   "blk_backend_ratio_vs_c",
 ];
 

@@ -24,6 +24,7 @@ import { regions } from "./regions.ts";
 import { revokes } from "./revokes.ts";
 import { resident } from "./resident.ts";
 import { startUp } from "./start_up.ts";
+import { storageDaemon } from "./storage_daemon.ts";
 import { storm } from "./storm.ts";
 import { traceCost } from "./trace_cost.ts";
 import { virtioDisk } from "./virtio_disk.ts";
@@ -50,6 +51,7 @@ const BENCHMARKS: Record<string, Benchmark> = {
   "revokes": revokes,
   "storm": storm,
   "virtio-disk": virtioDisk,
+  "storage-daemon": storageDaemon,
   "block-backend": blockBackend,
 };
 

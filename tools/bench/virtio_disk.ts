@@ -1,28 +1,9 @@
 /** Reads of a virtio disk by a guest that does nothing else, against the same guest and the same file under QEMU. */
 
 import { makeDisk } from "./disk_image.ts";
-import { alternate, benchmark, median, missing, path, round, taskOptions } from "./harness.ts";
+import { alternate, benchmark, median, missing, round } from "./harness.ts";
 import { isQemuInstalled, QEMU_MISSING, startQemu } from "./qemu_program.ts";
-import { ticksPerMs } from "../../src/domain/statistics.ts";
-
-const IMAGE = path("guests/virtio-bench.img"), COMMAND = path("src/cli/main.ts");
-
-/** 4 KiB anywhere, one by one and 32 at a time; 1 MiB one behind the other, 4 at a time. The guest's own names. */
-const KINDS = ["qd1", "qd32", "seq"] as const;
-type Kind = (typeof KINDS)[number];
-type PerKind<Value> = Record<Kind, Value>;
-
-/** How many reads a round has: each about 0.3 s. */
-const READS: PerKind<number> = { qd1: 3000, qd32: 40_000, seq: 800 };
-/** Rounds of each run of a guest; the first is for both sides to get warm. */
-const ROUNDS = 4;
-
-/** What of a run is left: medians of its rounds. */
-interface Run {
-  readonly us: PerKind<number>;
-  /** Exits to user space. */
-  readonly exits: number;
-}
+import { IMAGE, type Kind, ofEach, readingAll, readsOf, type Run, runGuest, timesOf } from "./virtio_bench.ts";
 
 export const virtioDisk = benchmark({
   figures: {
@@ -36,10 +17,8 @@ export const virtioDisk = benchmark({
   async measure({ quick }) {
     const file = await makeDisk();
     try {
-      const isCompared = await isQemuInstalled(), share = quick ? 0.02 : 1;
-      const reads = (kind: Kind) => Math.ceil(READS[kind] * share);
-      const cmdline = [...KINDS.map((kind) => `${kind}=${reads(kind)}`), `rounds=${quick ? 2 : ROUNDS}`].join(" ");
-      const runs = [() => ours(["--disk", file], cmdline), ...isCompared ? [() => theirs(file, cmdline)] : []];
+      const isCompared = await isQemuInstalled(), cmdline = readingAll(quick);
+      const runs = [() => runGuest(["--disk", file], cmdline), ...isCompared ? [() => theirs(file, cmdline)] : []];
       const [our, their = []] = await alternate(quick ? 1 : 7, ...runs);
       const middle = (runs: Run[], kind: Kind) => round(median(runs.map(({ us }) => us[kind])), 1)!;
       const ratio = (kind: Kind) =>
@@ -51,27 +30,13 @@ export const virtioDisk = benchmark({
         blk_seq_vs_qemu: ratio("seq"),
         blk_us: ofEach((kind) => middle(our, kind)),
         blk_qemu_us: isCompared ? ofEach((kind) => middle(their, kind)) : null,
-        exits_per_request_qd32: round(await exitsPerRead(file, reads("qd32")), 4),
+        exits_per_request_qd32: round(await exitsPerRead(file, readsOf("qd32", quick)), 4),
       };
     } finally {
       await Deno.remove(file);
     }
   },
 });
-
-function ofEach<Value>(value: (kind: Kind) => Value): PerKind<Value> {
-  return Object.fromEntries(KINDS.map((kind) => [kind, value(kind)])) as PerKind<Value>;
-}
-
-/** `deno task run` as users have it: the disk's model in a process of its own. @param disk the options for it */
-async function ours(disk: readonly string[], cmdline: string): Promise<Run> {
-  const args = ["run", ...taskOptions("run"), COMMAND, "run", "--json", "-", ...disk, "--cmdline", cmdline, IMAGE];
-  const child = new Deno.Command(Deno.execPath(), { args, stdin: "null", stdout: "piped", stderr: "piped" });
-  const { success, stdout, stderr } = await child.output(), report = new TextDecoder().decode(stderr).trim();
-  if (!success) throw new Error(`virtio-bench under Xenolith: ${report}`);
-  const { exits }: { exits: Record<string, number> } = JSON.parse(report.split("\n").at(-1)!);
-  return { us: timesOf(stdout), exits: Object.values(exits).reduce((sum, count) => sum + count, 0) };
-}
 
 /** Both read through the page cache, by io_uring; QEMU's disk has a thread of its own, as ours has a process. */
 async function theirs(file: string, cmdline: string): Promise<Run> {
@@ -82,20 +47,8 @@ async function theirs(file: string, cmdline: string): Promise<Run> {
   return { us: timesOf(stdout), exits: NaN };
 }
 
-/** The guest says "NAME READS TICKS", of the processor's time-stamp counter, which KVM does not scale here. */
-function timesOf(console: Uint8Array): PerKind<number> {
-  const said = new TextDecoder().decode(console), ticksPerUs = ticksPerMs() / 1000;
-  if (!said.includes("virtio-bench: done")) throw new Error(`virtio-bench was not done: ${said}`);
-  return ofEach((kind) => {
-    const rounds = [...said.matchAll(new RegExp(`^${kind} (\\d+) (\\d+)\r?$`, "gm"))];
-    return median(
-      rounds.slice(rounds.length > 1 ? 1 : 0).map(([, reads, ticks]) => Number(ticks) / Number(reads) / ticksPerUs),
-    );
-  });
-}
-
 /** The slope between a run of many reads and one of few, which has all else. */
 async function exitsPerRead(file: string, many: number): Promise<number> {
-  const few = 32, exits = async (reads: number) => (await ours(["--disk", file], `qd32=${reads}`)).exits;
+  const few = 32, exits = async (reads: number) => (await runGuest(["--disk", file], `qd32=${reads}`)).exits;
   return Math.max(0, await exits(many) - await exits(few)) / (many - few);
 }
