@@ -3,9 +3,11 @@
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { boot, type BootOptions } from "xenolith/testing";
 import { UsageError } from "../../mod.ts";
+import { WORKER_URLS } from "../../src/domain/worker_urls.ts";
 import { ANY_KVM, testWith } from "../support/capabilities.ts";
 import { finish } from "../support/command.ts";
 import { childProcesses } from "../support/host.ts";
+import { PatchedGuest } from "../support/patched_guest.ts";
 import { QEMU_IMG, STORAGE_DAEMON, StorageDaemon } from "../support/storage_daemon.ts";
 
 const IMAGE_BYTES = 1 << 20;
@@ -153,5 +155,20 @@ testWith(
       const { status, reason } = await vm.exited;
       assertEquals([status, (await child.status).code], [0, 0], `${reason}\n${vm.console.text}`);
       assertMatch(vm.console.text, /virtio-held: \d+ requests, each done once\n$/);
+    }),
+);
+
+testWith(
+  [ANY_KVM, STORAGE_DAEMON],
+  "a backend goes over to the next generation of our model's Worker",
+  () =>
+    withImage(async (image, socket) => {
+      await using _ = await StorageDaemon.start(image, socket);
+      const options = { vhostUserBlks: [socket], virtioIn: "worker" } as const;
+      await using guest = await PatchedGuest.start("virtio-held", options);
+      for (let round = 0; round < 3; round++) {
+        await guest.succession.take(await guest.succession.prepare(WORKER_URLS), { limitMs: 5000 });
+      }
+      await guest.end();
     }),
 );
