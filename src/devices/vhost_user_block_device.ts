@@ -84,6 +84,7 @@ export class VhostUserBlock implements VirtioDevice, BackendUser {
       this.#stop(this.#running);
       this.#link.release();
     });
+    host.whenRelieved(() => this.#held.dispose());
   }
 
   takeNotifications(queue: number, event: number): void {

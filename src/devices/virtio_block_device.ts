@@ -94,7 +94,15 @@ export class VirtioBlock implements VirtioDevice {
       },
     });
     // The guest's memory goes when the model has ended: nothing may write to it after that.
-    host.beforeStop(() => this.#finish());
+    host.beforeStop(() => {
+      this.#finish();
+      this.#close();
+    });
+    host.beforeRelief(() => {
+      this.#finish();
+      for (const queue of this.transport.queues) this.transport.usedBuffer(queue);
+    });
+    host.whenRelieved(() => this.#close());
   }
 
   start(): void {
@@ -120,6 +128,11 @@ export class VirtioBlock implements VirtioDevice {
   reset(): void {
     for (const request of this.#requests) request.forgotten = true;
     this.#finish();
+  }
+
+  #close(): void {
+    this.#io[Symbol.dispose]();
+    this.disk.file[Symbol.dispose]();
   }
 
   #finish(): void {

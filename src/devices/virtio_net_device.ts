@@ -54,6 +54,7 @@ export class VirtioNet implements VirtioDevice {
     });
     if (network.settle !== undefined) host.beforeSleep(() => network.settle!());
     host.beforeStop(() => network[Symbol.dispose]());
+    host.whenRelieved(() => network[Symbol.dispose]());
   }
 
   start(): void {

@@ -242,6 +242,8 @@ export interface DeviceModelHost {
    * end, and what is to stay is in {@linkcode state}. May block, but not for long: the guest stands still.
    */
   beforeRelief(finish: () => void): void;
+  /** Called once, when that one does take over, which it need not after all: what the model has of the host's goes. */
+  whenRelieved(leave: () => void): void;
   /**
    * Blocks until `descriptor` reports one of `events`, an error or a hang-up, or the domain stops; inside `beforeStop`
    * only the descriptor counts.

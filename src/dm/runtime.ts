@@ -49,6 +49,7 @@ export class DeviceModelRuntime implements DeviceModelHost, Disposable {
   readonly #stops: (() => void)[] = [];
   readonly #invalidations: (() => void)[] = [];
   readonly #reliefs: (() => void)[] = [];
+  readonly #leaves: (() => void)[] = [];
   /** What to do when events come, by the channel's number. */
   readonly #arrivals: (() => void)[] = [];
   readonly #poll = new PollSet(MAX_WATCHES + 1);
@@ -216,12 +217,16 @@ export class DeviceModelRuntime implements DeviceModelHost, Disposable {
     this.#reliefs.push(finish);
   }
 
+  whenRelieved(leave: () => void): void {
+    this.#leaves.push(leave);
+  }
+
   /** Serves requests until the server is released, or until a successor takes over: then nothing is said for the last time. */
   serve(): void {
     let unlooked = 0;
     const { area } = this.attachment;
     while (!area.released) {
-      if (area.relief !== RELIEF.NONE && this.#isRelieved()) return;
+      if (area.relief !== RELIEF.NONE && this.#isRelieved()) return this.#leaves.reverse().forEach((leave) => leave());
       unlooked += this.#channels.drain(this.#deliver) + this.#servePending();
       const spin = this.#hasNotified ? this.#spinAfterEvent : this.#spin;
       this.#hasNotified = false;

@@ -103,6 +103,7 @@ class FakeHost implements DeviceModelHost {
   readonly connectWrite = notHere;
   readonly connectLine = notHere;
   readonly beforeRelief = notHere;
+  readonly whenRelieved = notHere;
   readonly onInvalidate = notHere;
   readonly ranges: { first: number; count: number; handler: RangeHandler }[] = [];
   readonly watches: Watch[] = [];

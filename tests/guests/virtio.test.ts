@@ -141,14 +141,15 @@ testWith(
 
 testWith(
   [ANY_KVM],
-  "what a file has lost, and what a full disk does not take, are errors of the requests",
+  "what a file has lost is an error of the request",
   async () => {
     await withDisk(async (file) => {
       await using vm = await boot("guests/virtio-held.img", { disks: [file], timeoutMs: 60_000 });
       await vm.console.expect(/virtio-held: \d+\n/);
       await Deno.truncate(file, 0);
       assertEquals((await vm.exited).status, 1);
-      assertMatch(vm.console.text, /virtio-held: status 1\n$/);
+      // A write may have made it longer again: then what lies before that reads as zeroes.
+      assertMatch(vm.console.text, /virtio-held: (status 1|sector \d+ reads 0x0, not 0x[\da-f]+)\n$/);
     });
   },
 );

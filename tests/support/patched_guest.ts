@@ -50,6 +50,11 @@ export class PatchedGuest implements AsyncDisposable {
     while ((await this.lines(1))[0] !== value);
   }
 
+  /** What the guest says. */
+  expect(pattern: RegExp): Promise<RegExpMatchArray> {
+    return this.console.expect(pattern);
+  }
+
   /** It is told to end, and does. */
   async end(): Promise<void> {
     this.console.send("\n");
