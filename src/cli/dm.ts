@@ -33,7 +33,7 @@ async function run({ module, socket, configuration, timeoutMs }: DmArguments): P
     return sayFailed(module, error);
   }
   try {
-    await serveAt(socket, model, configuration, timeoutMs);
+    await serveAt(socket, model, configuration, { ...(timeoutMs !== undefined && { timeoutMs }) });
     return STATUS.OK;
   } catch (error) {
     if (error instanceof DeviceModelFailed) return sayFailed(module, error.cause);

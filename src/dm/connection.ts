@@ -28,6 +28,13 @@ export class HypervisorUnavailable extends Error {
   }
 }
 
+/** Another device model is connected. */
+export class SocketOccupied extends HypervisorUnavailable {
+  static {
+    this.prototype.name = "SocketOccupied";
+  }
+}
+
 /** A reply. The descriptors are the caller's. */
 export interface Received<N extends OperationName> {
   readonly out: Outputs<N>;
@@ -71,7 +78,7 @@ export class HypervisorConnection implements Disposable {
       return connection;
     } catch (error) {
       if (!(error instanceof DmOpError)) throw error;
-      if (error.errno === EBUSY) throw new HypervisorUnavailable(path, "another device model is connected");
+      if (error.errno === EBUSY) throw new SocketOccupied(path, "another device model is connected");
       const version = `the hypervisor does not speak version ${PROTOCOL_VERSION} of the protocol`;
       throw new HypervisorUnavailable(path, error.errno === EOPNOTSUPP ? version : error.message);
     }

@@ -1,7 +1,7 @@
 /** A device model in a process of its own, from its connection to the domain's end. */
 
 import { DmOpError } from "../ioreq/dm_op_error.ts";
-import { HypervisorConnection, HypervisorUnavailable } from "./connection.ts";
+import { HypervisorConnection, HypervisorUnavailable, SocketOccupied } from "./connection.ts";
 import type { DeviceModel } from "./model.ts";
 import { RemoteServer } from "./remote_server.ts";
 import { DeviceModelRuntime } from "./runtime.ts";
@@ -13,13 +13,39 @@ export class DeviceModelFailed extends Error {
   }
 }
 
+/** How often one that is to take over looks whether its place is free. */
+const TURN_MS = 2;
+
+/**
+ * Waits until nobody is connected to a socket, and takes the place.
+ * @throws {HypervisorUnavailable} nobody listens there any more
+ */
+async function takeTurn(socket: string, timeoutMs: number | undefined): Promise<HypervisorConnection> {
+  for (;;) {
+    try {
+      return await HypervisorConnection.open(socket, timeoutMs);
+    } catch (error) {
+      if (!(error instanceof SocketOccupied)) throw error;
+      await new Promise((resolve) => setTimeout(resolve, TURN_MS));
+    }
+  }
+}
+
+/** How a socket is served. */
+export interface ServeOptions {
+  /** How long it may take to be there; default: for ever. */
+  readonly timeoutMs?: number;
+  /** Whether it may be somebody else's yet. */
+  readonly inTurn?: boolean;
+}
+
 /**
  * Serves the domain behind a socket until it has ended.
- * @param timeoutMs how long the socket may take to be there
  * @throws {HypervisorUnavailable} there is none, it has no room for another server, or it is gone @throws {DeviceModelFailed}
  */
-export async function serveAt(socket: string, model: DeviceModel, configuration: unknown, timeoutMs?: number) {
-  using connection = await HypervisorConnection.open(socket, timeoutMs);
+export async function serveAt(socket: string, model: DeviceModel, configuration: unknown, options: ServeOptions = {}) {
+  const open = options.inTurn ? takeTurn : HypervisorConnection.open;
+  using connection = await open(socket, options.timeoutMs);
   using server = attach(connection, socket);
   try {
     await serve(model, server, configuration);

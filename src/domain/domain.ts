@@ -277,6 +277,7 @@ export class Domain implements AsyncDisposable {
       role: this.#role,
       owner: this.#owner,
       pause: this.#pause,
+      processes: this.#sockets.processes,
       carrierStart: (waiter) => this.#carrierStart(waiter),
       modelStart: (server) => this.#modelStart(server),
     });

@@ -23,12 +23,12 @@ const EXHAUSTED_MS = 100;
 export interface GateSocket {
   readonly path: string;
   readonly emulator: Emulator;
+  /** Whether the requests of one that is gone wait for the next. */
+  readonly hold: boolean;
 }
 
 /** How the gate treats its device models. */
 export interface GateOptions {
-  /** Whether the requests of one that is gone wait for the next. */
-  readonly hold: boolean;
   /** A device model at that path has enabled a server. */
   served?(path: string): void;
   /** Told of every mistake of ours that a request has brought to light; device models go on. */
@@ -44,7 +44,12 @@ class Door {
   served = false;
   timer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(readonly listener: PacketListener, readonly slot: number, readonly emulator: Emulator) {}
+  constructor(
+    readonly listener: PacketListener,
+    readonly slot: number,
+    readonly emulator: Emulator,
+    readonly hold: boolean,
+  ) {}
 }
 
 /** One that is connected. */
@@ -90,7 +95,7 @@ export class Gate implements AsyncDisposable {
     stack.move();
     this.#domain = domain;
     listeners.forEach((listener, index) => {
-      const door = new Door(listener, this.#freeSlot(), sockets[index].emulator);
+      const { emulator, hold } = sockets[index], door = new Door(listener, this.#freeSlot(), emulator, hold);
       this.#doors.push(door);
       this.#slots[door.slot] = door;
       this.#watch.watch(door.slot, listener.number);
@@ -235,7 +240,7 @@ export class Gate implements AsyncDisposable {
     const { servers, events } = this.#domain!;
     try {
       for (const server of servers.of(door.emulator)) events.release(server);
-      servers.abandon(door.emulator, this.options.hold);
+      servers.abandon(door.emulator, door.hold);
     } finally {
       if (this.#doors.every(({ occupant }) => occupant === undefined)) {
         this.#empty.resolve();

@@ -40,7 +40,7 @@ export class ModelSockets implements AsyncDisposable {
     this.#paths = sockets.map(({ from }) => typeof from === "string" ? from : places.next().value!);
     if (sockets.length === 0) return;
     const served = (path: string) => this.#processes.served(path);
-    this.#gate = new Gate({ hold, served, fault: (error) => this.#fault(error) });
+    this.#gate = new Gate({ served, fault: (error) => this.#fault(error) });
   }
 
   /** Lets device models in. They are numbered after those in Workers, and make their servers themselves. */
@@ -62,7 +62,14 @@ export class ModelSockets implements AsyncDisposable {
       shutdown: (reason) => this.end(SHUTDOWN[reason]),
       grants: (who) => grantedFiles(ram, sockets[who - models.length].memory),
     };
-    this.#gate?.start(domain, this.#paths.map((path, index) => ({ path, emulator: models.length + index })));
+    this.#gate?.start(
+      domain,
+      this.#paths.map((path, index) => {
+        // Who ends of our own has a successor, or ends the run.
+        const hold = this.specification.hold || typeof sockets[index].from !== "string";
+        return { path, emulator: models.length + index, hold };
+      }),
+    );
     this.#processes.start();
   }
 
@@ -77,6 +84,11 @@ export class ModelSockets implements AsyncDisposable {
     const timer = deviceModelTimeoutMs === undefined ? undefined : setTimeout(tooLong, deviceModelTimeoutMs);
     await Promise.race([this.#gate.ready, ended]);
     clearTimeout(timer);
+  }
+
+  /** Those that the domain has started. */
+  get processes(): ModelProcesses {
+    return this.#processes;
   }
 
   /** The domain tells its device models to leave. */

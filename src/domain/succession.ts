@@ -11,6 +11,7 @@ import type { ControlBlock } from "./control_block.ts";
 import { CrewMember, type CrewOwner } from "./crew.ts";
 import { happensBefore } from "./grace.ts";
 import type { ModelStart } from "./messages.ts";
+import type { ModelProcesses } from "./model_processes.ts";
 import { VCPU_STATE, type VcpuRecord } from "./vcpu_record.ts";
 import type { VcpuPause } from "./vcpu_pause.ts";
 import { WORKER_URLS, type WorkerUrls } from "./worker_urls.ts";
@@ -44,6 +45,8 @@ export interface SuccessionParts {
   readonly role: "carrier" | "dispatcher";
   readonly owner: CrewOwner;
   readonly pause: VcpuPause;
+  /** Device models in processes of the domain's own. */
+  readonly processes: Pick<ModelProcesses, "prepare" | "drop" | "take">;
   carrierStart(waiter: number): CarrierStart;
   modelStart(server: number): ModelStart;
 }
@@ -90,9 +93,10 @@ export class Succession {
       ...next.carriers.map((carrier, waiter) => carrier.load(this.parts.carrierStart(waiter))),
       ...next.models.map((model, server) => model.load(this.parts.modelStart(server))),
     ]);
-    const failures = results.filter((why) => why !== undefined);
+    const failures = [...results, await this.parts.processes.prepare(urls.process)].filter((why) => why !== undefined);
     if (failures.length === 0) return { urls, crew: next };
     for (const member of members) member.terminate();
+    this.parts.processes.drop();
     throw new SuccessionError(EIO, failures[0]);
   }
 
@@ -129,6 +133,7 @@ export class Succession {
     } catch (error) {
       for (let server = 0; server < crew.models.length; server++) this.#relieve(server, RELIEF.NONE);
       for (const member of [...next.crew.carriers, ...next.crew.models]) member.terminate();
+      this.parts.processes.drop();
       throw error;
     } finally {
       pause.end("succession");
@@ -194,13 +199,13 @@ export class Succession {
 
   /** Waits until all models serve. Where one does not, the code that was there takes over again. @param before its modules */
   async #proveModels(before: WorkerUrls): Promise<void> {
-    const { models } = this.parts.crew;
+    const { crew: { models }, processes, control } = this.parts, taking = processes.take(this.#urls.process);
     await Promise.all(models.map((model) => model.ready));
-    const failed = models.findIndex((model) => model.idle);
-    if (failed < 0 || this.parts.control.stopping) return;
-    const { name, failure } = models[failed];
+    const failedProcess = await taking, failed = models.find((model) => model.idle);
+    const why = failed === undefined ? failedProcess : `${failed.name}: ${failed.failure}`;
+    if (why === undefined || control.stopping) return;
     await this.#restore(before);
-    throw new SuccessionError(EIO, `${name}: ${failure}`);
+    throw new SuccessionError(EIO, why);
   }
 
   /** One that is still inside KVM_RUN is succeeded as soon as it comes out. */
@@ -229,6 +234,7 @@ export class Succession {
     }
     try {
       await this.#takeOver(await this.prepare(before), { limitMs: RESTORE_LIMIT_MS });
+      await this.parts.processes.take(before.process);
     } catch (error) {
       owner.memberEnded("the generation before", (error as Error).message);
     }

@@ -1,7 +1,7 @@
 /** A domain without vCPUs for testing the gate: real ioreq servers and real memory, and a list of what was asked of it. */
 
 import type { ShutdownReason } from "../../src/dm/host.ts";
-import { Gate, type GateOptions } from "../../src/domain/gate.ts";
+import { Gate } from "../../src/domain/gate.ts";
 import type { GateDomain, Grant } from "../../src/domain/gate_operations.ts";
 import { GfnPool } from "../../src/ioreq/gfn_pool.ts";
 import { SERVER_TABLE_BYTES, ServerTable } from "../../src/ioreq/server_table.ts";
@@ -170,13 +170,15 @@ export class FakeGate implements AsyncDisposable {
   readonly faults: unknown[] = [];
 
   /** @param options.directory where the sockets are to be; it goes with this */
-  constructor(sockets = 1, options: FakeOptions & Partial<GateOptions> & { directory?: string } = {}) {
+  constructor(sockets = 1, options: FakeOptions & { directory?: string; hold?: boolean } = {}) {
     this.directory = options.directory ?? Deno.makeTempDirSync({ prefix: "xenolith-test-" });
     this.domain = new FakeGateDomain(options);
-    this.gate = new Gate({ hold: false, fault: (error) => this.faults.push(error), ...options });
+    this.gate = new Gate({ fault: (error) => this.faults.push(error) });
     this.gate.start(
       this.domain,
-      Array.from({ length: sockets }, (_, index) => ({ path: this.path(index + 1), emulator: index + 1 })),
+      Array.from({ length: sockets }, (_, index) => {
+        return { path: this.path(index + 1), emulator: index + 1, hold: options.hold ?? false };
+      }),
     );
   }
 

@@ -176,9 +176,9 @@ Deno.test("who does not take its replies is disconnected, and nobody waits for i
 Deno.test("paths that cannot be are refused before anything listens, and nothing is left", async () => {
   using domain = new FakeGateDomain();
   const directory = await Deno.makeTempDir({ prefix: "xenolith-test-" });
-  await using gate = new Gate({ hold: false, fault: () => {} });
+  await using gate = new Gate({ fault: () => {} });
   const before = holdings().packetSockets;
-  const sockets = ["a", "b"].map((name, index) => ({ path: `${directory}/${name}`, emulator: index }));
+  const sockets = ["a", "b"].map((name, index) => ({ path: `${directory}/${name}`, emulator: index, hold: false }));
   await Deno.writeTextFile(`${directory}/b`, "no socket");
   assertThrows(() => gate.start(domain, sockets), SocketPathError, "exists, and is no socket");
   assertEquals([...Deno.readDirSync(directory)].map(({ name }) => name), ["b"]);

@@ -74,21 +74,23 @@ testWith([ANY_KVM], "a vCPU whose model does not answer is not at rest: EBUSY, a
   await guest.end();
 });
 
-testWith([ANY_KVM], "a virtio disk in a Worker loses no request, and leaves no descriptor behind", async () => {
-  const disk = await Deno.makeTempFile({ prefix: "xenolith-disk-" });
-  await using _ = { [Symbol.asyncDispose]: () => Deno.remove(disk) };
-  await Deno.truncate(disk, 1 << 20);
-  await using guest = await PatchedGuest.start("virtio-held", { vcpus: 1, disks: [disk], virtioIn: "worker" });
-  const take = async () => {
-    await guest.succession.take(await guest.succession.prepare(WORKER_URLS), { limitMs: LIMIT_MS });
-    await guest.expect(/virtio-held: \d+\n/);
-  };
-  const held = () => [...Deno.readDirSync("/proc/self/fd")].length;
-  await take();
-  for (let tries = 0; tries < 20; tries++) await guest.expect(/virtio-held: \d+\n/);
-  const before = held();
-  for (let round = 0; round < 5; round++) await take();
-  for (let tries = 0; held() > before && tries < 200; tries++) await guest.expect(/virtio-held: \d+\n/);
-  assertEquals(held(), before);
-  await guest.end();
-});
+for (const virtioIn of ["worker", "process"] as const) {
+  testWith([ANY_KVM], `a virtio disk in a ${virtioIn} loses no request, and leaves no descriptor behind`, async () => {
+    const disk = await Deno.makeTempFile({ prefix: "xenolith-disk-" });
+    await using _ = { [Symbol.asyncDispose]: () => Deno.remove(disk) };
+    await Deno.truncate(disk, 1 << 20);
+    await using guest = await PatchedGuest.start("virtio-held", { vcpus: 1, disks: [disk], virtioIn });
+    const take = async () => {
+      await guest.succession.take(await guest.succession.prepare(WORKER_URLS), { limitMs: LIMIT_MS });
+      await guest.expect(/virtio-held: \d+\n/);
+    };
+    const held = () => [...Deno.readDirSync("/proc/self/fd")].length;
+    await take();
+    for (let tries = 0; tries < 20; tries++) await guest.expect(/virtio-held: \d+\n/);
+    const before = held();
+    for (let round = 0; round < 5; round++) await take();
+    for (let tries = 0; held() > before && tries < 200; tries++) await guest.expect(/virtio-held: \d+\n/);
+    assertEquals(held(), before);
+    await guest.end();
+  });
+}

@@ -1,6 +1,6 @@
 /** The bundle's entry: the command line, or the Worker or process that its name says. One file is all of them. */
 
-import { MODEL_PROCESS } from "./worker_urls.ts";
+import { MODEL_PROCESS } from "../../src/domain/process_words.ts";
 
 declare const WorkerGlobalScope: unknown;
 

@@ -8,6 +8,6 @@ export const WORKER_URLS = {
   pager: here,
   xen: here,
   gate: here,
+  process: here,
 } as const;
 export type WorkerUrls = Readonly<Record<keyof typeof WORKER_URLS, string>>;
-export const MODEL_PROCESS_URL = here, MODEL_PROCESS = "model-process";
