@@ -82,6 +82,11 @@ static void place_queue(const struct virtio_device *device, const struct virtio_
   virtio_set_register(device, QUEUE_READY, 1);
 }
 
+bool virtio_offers(const struct virtio_device *device, unsigned feature) {
+  virtio_set_register(device, DEVICE_FEATURES_SEL, feature / 32);
+  return virtio_register(device, DEVICE_FEATURES) >> feature % 32 & 1;
+}
+
 void virtio_begin(struct virtio_device *device, uint32_t type, uint64_t wanted, struct virtio_queue *queues,
                   unsigned count) {
   uint32_t version = virtio_register(device, VERSION);

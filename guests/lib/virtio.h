@@ -7,6 +7,7 @@
 enum {
   VIRTIO_NET = 1,
   VIRTIO_BLOCK = 2,
+  VIRTIO_CONSOLE = 3,
   VIRTIO_ENTROPY = 4,
   VIRTIO_INDIRECT = 28,  // features, by the number of their bit
   VIRTIO_EVENT_INDEX = 29,
@@ -59,6 +60,9 @@ bool virtio_find(unsigned n, struct virtio_device *device);
 // Fails if it is of another type.
 void virtio_begin(struct virtio_device *device, uint32_t type, uint64_t wanted, struct virtio_queue *queues,
                   unsigned count);
+
+// Whether the device has a feature, by the number of its bit.
+bool virtio_offers(const struct virtio_device *device, unsigned feature);
 
 uint32_t virtio_register(const struct virtio_device *device, uint32_t offset);
 void virtio_set_register(const struct virtio_device *device, uint32_t offset, uint32_t value);

@@ -2,6 +2,7 @@
 
 import { KERNELS, type KernelVersion } from "../lane/kernel.ts";
 import { parseArgs } from "@std/cli";
+import { parseConsole } from "../machine/consoles.ts";
 import {
   type CarrierKind,
   type MachineOptions,
@@ -64,6 +65,9 @@ Boots each IMAGE in turn; its console is stdin and stdout. Ctrl-] leaves an inte
                      a virtio network device (docs/virtio.md): socket,path=PATH, tap,ifname=NAME, or
                      user[,hostfwd=tcp:PORT:GUESTPORT...][,restrict=on]; all kinds take mac=ADDRESS, legacy and
                      memory=WHAT; may be repeated
+  --virtio-console PORT[,PORT...]
+                     a virtio console; a PORT is stdio, so that the UART gets no input, or NAME=SOCKET, a Unix socket
+                     for one at a time; may be repeated
   --virtio-in WHERE  where the device models of virtio devices run: process, each in one of its own, or worker (process)
   --device-model-timeout SECONDS
                      how long a device model may take to start, and for an answer
@@ -101,6 +105,7 @@ const PLANNED_STRINGS = [
   "disk",
   "net",
   "vhost-user-blk",
+  "virtio-console",
 ] as const;
 const PLANNED_BOOLEANS = ["device-tree", "rng"] as const;
 
@@ -199,7 +204,7 @@ export const DOCTOR_HELP = `usage: doctor [options] [IMAGE]
 Without IMAGE: what this host offers. With one: what it is and how it would be loaded.
 
   --memory SIZE, --vcpus N, --cmdline STRING, --initrd FILE, --module FILE, --xen WHETHER, --extended-regions WHICH,
-  --device-tree, --disk FILE, --vhost-user-blk SOCKET, --rng, --net KIND      as for run
+  --device-tree, --disk FILE, --vhost-user-blk SOCKET, --rng, --net KIND, --virtio-console PORTS      as for run
   --json             one JSON object on stdout`;
 
 /** Parses the arguments after "doctor". @returns undefined for --help. @throws {UsageError} */
@@ -230,6 +235,7 @@ function plannedOptions(options: Options<typeof PLANNED_STRINGS[number], typeof 
     vhostUserBlks: options["vhost-user-blk"].map(parseVhostUser),
     rngs: options.rng ? 1 : 0,
     nets: options.net.map(parseNet),
+    consoles: options["virtio-console"].map(parseConsole),
   };
 }
 

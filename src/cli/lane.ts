@@ -46,6 +46,9 @@ export async function runInLane(args: string[], parsed: RunArguments): Promise<n
   if (written !== undefined) {
     throw new UsageError("--disk: in the lane with ,ro only: what is written does not come back");
   }
+  if ((machine.consoles ?? []).flat().some((port) => port !== "stdio")) {
+    throw new UsageError("--virtio-console: a socket does not reach into the lane; stdio does");
+  }
   // What is wrong with an image need not wait for a machine. Of several, those before it would have run.
   if (images.length === 1) planBoot(bootRequest({ ...machine, image: images[0] }));
   using conversation = new Conversation();

@@ -8,6 +8,7 @@ const MODELS = {
   "platform": () => import("./platform.ts"),
   "vhost-user-block": () => import("./vhost_user_block.ts"),
   "virtio-block": () => import("./virtio_block.ts"),
+  "virtio-console": () => import("./virtio_console.ts"),
   "virtio-entropy": () => import("./virtio_entropy.ts"),
   "virtio-net": () => import("./virtio_net.ts"),
 } as const;

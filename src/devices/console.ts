@@ -24,6 +24,8 @@ export interface InputConsumer {
   wants(): boolean;
   /** There are bytes to {@linkcode Console.take}. */
   arrived(): void;
+  /** There is {@linkcode Console.room} again: for those who do not {@linkcode Console.put} what there is none for. */
+  drained?(): void;
 }
 
 /**
@@ -98,6 +100,11 @@ export class Console {
     this.#consumer = consumer;
   }
 
+  /** Bytes that can be put without blocking. */
+  get room(): number {
+    return BACKLOG_BYTES - this.#length;
+  }
+
   /** Prints a byte. While the backlog is full, blocks until the output takes some of it or the domain stops. */
   put(byte: number): void {
     this.#keepLine(byte);
@@ -162,6 +169,7 @@ export class Console {
   #outputReady(events: number): void {
     if (events & (POLLERR | POLLHUP | POLLNVAL)) this.#close();
     else if (this.#length > 0) this.#writeOnce();
+    this.#consumer?.drained?.();
   }
 
   /** @returns what write(2) returned */

@@ -15,12 +15,13 @@ import { P2M_ADDRESS_BITS } from "../memory/p2m.ts";
 import { planBoot } from "../boot/loaders.ts";
 import { backedRanges, lowRamEnd } from "../boot/memory_map.ts";
 import type { BootPlan, BootRequest, Module } from "../boot/plan.ts";
+import { checkConsoles } from "./consoles.ts";
 import { setEntry } from "./entry.ts";
 import { loadFile } from "./files.ts";
 import { checkDisk } from "./disks.ts";
 import { checkNet } from "./nets.ts";
 import { checkBackend } from "./vhost_user.ts";
-import { virtioModels, virtioRegisters } from "./virtio.ts";
+import { hasVirtioStdio, type VirtioModel, virtioModels, virtioRegisters } from "./virtio.ts";
 import {
   checkGrant,
   checkModelCount,
@@ -122,13 +123,14 @@ export async function startMachine(
   for (const disk of options.disks ?? []) checkDisk(disk);
   for (const net of options.nets ?? []) checkNet(net);
   for (const device of options.vhostUserBlks ?? []) checkBackend(device);
-  const deviceModels = checkModels(options.deviceModels ?? [], ram), virtio = virtioModels(options);
+  checkConsoles(options.consoles ?? []);
+  const deviceModels = checkModels(options.deviceModels ?? [], ram), virtio = virtioModels(options, console);
   for (const { configuration: { legacy = false, isRestricted }, memory, name } of virtio) {
     checkGrant(memory, ram);
     if (legacy && isRestricted) throw new UsageError(`${name}: no legacy driver knows of memory that it cannot see`);
   }
   checkModelCount(deviceModels.length + virtio.length);
-  const inWorkers = options.virtioIn === "worker";
+  const isWorker = ({ isHere }: VirtioModel) => isHere || options.virtioIn === "worker";
   using kvm = Kvm.open();
   checkVcpus(request.vcpus, kvm.extension(CAP.MAX_VCPUS));
   const { addressBits } = kvm.supportedCpuid();
@@ -140,7 +142,8 @@ export async function startMachine(
     plan = planBoot(request);
   }
   const platform: PlatformConfiguration = {
-    console,
+    // Of two who read it, each would get a part.
+    console: hasVirtioStdio(options) ? { ...console, input: -1 } : console,
     memoryBytes: request.memoryBytes,
     lowMemoryBytes: lowRamEnd(request.memoryBytes),
   };
@@ -157,11 +160,11 @@ export async function startMachine(
     models: [
       { module: undefined, configuration: platform, memory: "none" },
       ...deviceModels.flatMap((model) => isSocket(model) ? [] : [modelSpecification(model)]),
-      ...inWorkers ? virtio : [],
+      ...virtio.filter(isWorker),
     ],
     sockets: [
       ...deviceModels.flatMap((model) => isSocket(model) ? [socketSpecification(model)] : []),
-      ...inWorkers ? [] : virtio.map((from): SocketSpecification => ({ from, memory: from.memory })),
+      ...virtio.filter((model) => !isWorker(model)).map((from): SocketSpecification => ({ from, memory: from.memory })),
     ],
     deviceModelTimeoutMs: options.deviceModelTimeoutMs,
     hold: options.hold ?? false,

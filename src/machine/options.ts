@@ -231,9 +231,11 @@ export function checkModelCount(count: number): void {
 }
 
 /** @throws {UsageError} more virtio devices than there are interrupts, or a number that is none */
-export function checkVirtio({ disks = [], vhostUserBlks = [], rngs = 0, nets = [] }: VirtioOptions): void {
+export function checkVirtio(
+  { disks = [], vhostUserBlks = [], rngs = 0, nets = [], consoles = [] }: VirtioOptions,
+): void {
   if (!Number.isInteger(rngs) || rngs < 0) throw new UsageError(`rngs ${rngs}: not a whole number`);
-  const devices = disks.length + vhostUserBlks.length + rngs + nets.length;
+  const devices = disks.length + vhostUserBlks.length + rngs + nets.length + consoles.length;
   if (devices > MOST_VIRTIO_DEVICES) throw new UsageError(`${devices} virtio devices: at most ${MOST_VIRTIO_DEVICES}`);
   const backends = vhostUserBlks.map((device) => typeof device === "string" ? device : device.socket);
   const twice = backends.find((socket, index) => backends.indexOf(socket) !== index);

@@ -4,7 +4,10 @@ import { MMIO_BYTES } from "../virtio/abi.ts";
 import type { VirtioRegisters } from "../boot/plan.ts";
 import { builtIn, type BuiltInModel } from "../devices/built_in.ts";
 import { VIRTIO_GSIS, VIRTIO_WINDOW } from "../devices/platform_map.ts";
+import type { ConsoleOptions } from "../devices/console.ts";
+import type { VirtioConsolePort } from "../devices/virtio_console.ts";
 import type { MemoryGrant } from "../domain/grants.ts";
+import type { PortOptions } from "./consoles.ts";
 import type { DiskOptions } from "./disks.ts";
 import type { VirtioPlace } from "../devices/virtio_place.ts";
 import type { NetOptions } from "./nets.ts";
@@ -36,9 +39,14 @@ export interface VirtioOptions {
   readonly rngs?: number;
   /** Virtio network devices, in the order in which the guest finds them. */
   readonly nets?: readonly NetOptions[];
+  /** Virtio consoles: the ports of each. One port of all of them may be "stdio"; then the UART gets no input. */
+  readonly consoles?: readonly (readonly PortOptions[])[];
   /** Where the device models of virtio devices run: each in a process of its own, which is the default, or in a Worker. */
   readonly virtioIn?: "process" | "worker";
 }
+
+/** For who is to have neither input nor output. */
+const NO_CONSOLE: ConsoleOptions = { input: -1, output: -1, escape: null };
 
 /** More than there are interrupt lines for. */
 export const MOST_VIRTIO_DEVICES = VIRTIO_GSIS.length;
@@ -51,6 +59,8 @@ export interface VirtioModel {
   /** Whatever else the model is to know is in it, too. */
   readonly configuration: VirtioPlace;
   readonly memory: MemoryGrant;
+  /** It has descriptors of this process: the model cannot run in another one. */
+  readonly isHere: boolean;
 }
 
 /** A device before it has its place. */
@@ -59,10 +69,22 @@ interface Device {
   readonly name: string;
   /** The model's own part of its configuration. */
   readonly given: VirtioDeviceOptions;
+  readonly isHere?: boolean;
 }
 
-/** The device models of the options, each at a place of its own. */
-export function virtioModels({ disks = [], vhostUserBlks = [], rngs = 0, nets = [] }: VirtioOptions): VirtioModel[] {
+/** Whether the guest's console is a port of a virtio console. */
+export function hasVirtioStdio({ consoles = [] }: VirtioOptions): boolean {
+  return consoles.flat().includes("stdio");
+}
+
+/**
+ * The device models of the options, each at a place of its own.
+ * @param console what "stdio" stands for; nothing, where only the places are of interest
+ */
+export function virtioModels(
+  { disks = [], vhostUserBlks = [], rngs = 0, nets = [], consoles = [] }: VirtioOptions,
+  console: ConsoleOptions = NO_CONSOLE,
+): VirtioModel[] {
   const devices: Device[] = [
     ...disks.map((disk) => typeof disk === "string" ? { file: disk } : disk).map((disk: DiskOptions) => {
       return { model: "virtio-block", name: `disk ${disk.file}`, given: disk } as const;
@@ -72,16 +94,25 @@ export function virtioModels({ disks = [], vhostUserBlks = [], rngs = 0, nets = 
     }),
     ...Array.from({ length: rngs }, () => ({ model: "virtio-entropy", name: "virtio-rng", given: {} } as const)),
     ...nets.map((net) => ({ model: "virtio-net", name: `net ${net.kind}`, given: net } as const)),
+    ...consoles.map((ports) => consoleDevice(ports, console)),
   ];
-  return devices.map(({ model, name, given }, n) => {
+  return devices.map(({ model, name, given, isHere = false }, n) => {
     const { memory = "all", ...own } = given, isRestricted = memory !== "all";
     const place: VirtioPlace = {
       address: VIRTIO_WINDOW.address + n * VIRTIO_WINDOW.apart,
       gsi: VIRTIO_GSIS[n],
       isRestricted,
     };
-    return { module: builtIn(model), name, configuration: { ...place, ...own }, memory };
+    return { module: builtIn(model), name, configuration: { ...place, ...own }, memory, isHere };
   });
+}
+
+function consoleDevice(ports: readonly PortOptions[], console: ConsoleOptions): Device {
+  const names = ports.map((port) => port === "stdio" ? port : port.name);
+  const given: VirtioDeviceOptions & { readonly ports: readonly VirtioConsolePort[] } = {
+    ports: ports.map((port) => port === "stdio" ? { console } : port),
+  };
+  return { model: "virtio-console", name: `virtio-console ${names}`, given, isHere: ports.includes("stdio") };
 }
 
 /** Where their registers and interrupts are. */

@@ -5,6 +5,7 @@ import * as abi from "../../src/virtio/abi.ts";
 import * as block from "../../src/virtio/block_abi.ts";
 import * as net from "../../src/virtio/net_abi.ts";
 import { VRING_ADDRESS, VRING_STATE } from "../../src/virtio/vhost_user_abi.ts";
+import * as console from "../../src/virtio/console_abi.ts";
 import { evaluate, testUnless, whyNoCompiler } from "./c_program.ts";
 
 const HEADERS = [
@@ -17,6 +18,7 @@ const HEADERS = [
   "linux/virtio_net.h",
   "linux/if_ether.h",
   "linux/vhost_types.h",
+  "linux/virtio_console.h",
 ];
 const missing = await whyNoCompiler(HEADERS, "gcc or the kernel headers");
 
@@ -67,6 +69,10 @@ const TABLES: Record<string, Rule> = {
     return `offsetof(struct virtio_net_config, ${key})`;
   },
   NET_HEADER: layout("virtio_net_hdr_v1"),
+  CONSOLE_FEATURE: macro("VIRTIO_CONSOLE_F_"),
+  CONSOLE_CONFIGURATION: layout("virtio_console_config"),
+  CONSOLE_CONTROL: layout("virtio_console_control"),
+  CONSOLE_EVENT: macro("VIRTIO_CONSOLE_"),
 };
 
 /** The C side of each exported number. */
@@ -92,12 +98,14 @@ const NO_HEADERS = [
   "SECTOR_BYTES",
   "MOST_BLOCK_QUEUES",
   "NET_QUEUE",
+  "CONSOLE_QUEUE",
+  "CONSOLE_RESIZE",
 ];
 
 testUnless(missing, "every number of src/virtio is that of the kernel's headers", async () => {
-  const exports = Object.entries({ ...abi, ...block, ...net, VRING_ADDRESS, VRING_STATE }).filter(([name]) =>
-    !NO_HEADERS.includes(name)
-  );
+  const exports = Object.entries({ ...abi, ...block, ...net, ...console, VRING_ADDRESS, VRING_STATE }).filter((
+    [name],
+  ) => !NO_HEADERS.includes(name));
   assertLess(18, exports.length);
   const expressions: Record<string, string> = {}, found: Record<string, number> = {};
   for (const [name, value] of exports) {

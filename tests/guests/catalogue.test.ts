@@ -157,6 +157,7 @@ testWith([], "every image in guests/ is in this catalogue or has a test of its o
     "ballooned",
     "virtio-bench",
     "virtio-blk",
+    "virtio-console",
     "virtio-held",
     "virtio-net",
     "virtio-rng",
