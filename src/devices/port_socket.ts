@@ -31,10 +31,12 @@ export class PortSocket implements PortPeer {
       interest: () => this.#interest(),
       ready: (events) => this.#ready(events),
     });
-    host.beforeStop(() => {
+    const close = () => {
       this.#socket?.[Symbol.dispose]();
       listener[Symbol.dispose]();
-    });
+    };
+    host.beforeStop(close);
+    host.whenRelieved(close);
   }
 
   get isThere(): boolean {

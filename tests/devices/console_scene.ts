@@ -143,6 +143,7 @@ export class ConsoleScene {
       watch: (watch: Watch) => this.#watches.push(watch),
       beforeSleep: (flush: () => void) => this.#sleepers.push(flush),
       beforeStop: (flush: () => void) => this.#stops.push(flush),
+      whenRelieved: () => {},
     } as unknown as DeviceModelHost;
     const fake = (port: ConsolePort) => this.peers[port.id] = Object.assign(new FakePeer(), { port });
     const options = this.names.map((name) => {
