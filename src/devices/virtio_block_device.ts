@@ -86,12 +86,13 @@ export class VirtioBlock implements VirtioDevice {
     host.watch({
       descriptor: this.#io.event.number,
       interest: () => POLLIN,
-      ready: () => {
-        awaitEvent(this.#io.event.number);
+      ready: (events) => {
+        if (events !== 0) awaitEvent(this.#io.event.number);
         this.#io.drain(this.#completed);
         for (const queue of this.transport.queues) queue.publish(); // before the next requests go to the kernel
         for (let queue = 0; queue < queues; queue++) this.notified(queue); // there may be room for more again
       },
+      pending: () => this.#io.hasCompleted,
     });
     // The guest's memory goes when the model has ended: nothing may write to it after that.
     host.beforeStop(() => {

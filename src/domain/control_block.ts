@@ -232,7 +232,7 @@ export class ControlBlock {
 
   /** The waiters' eventfds, by their numbers. */
   get doorbells(): ArrayLike<number> {
-    return this.#doorbells;
+    return this.#doorbells.subarray(0, this.waiters);
   }
 
   /** The hypervisor's own wake board. */

@@ -18,6 +18,8 @@ export interface FileIo extends Disposable {
   readonly event: Descriptor;
   /** Requests that are under way. */
   readonly pending: number;
+  /** Whether any of them is done: what whoever waits awake looks at. */
+  readonly hasCompleted: boolean;
   readv(request: number, file: number, ranges: number, count: number, offset: number): void;
   writev(request: number, file: number, ranges: number, count: number, offset: number): void;
   /** fdatasync. */
@@ -116,6 +118,10 @@ class IoRing implements FileIo {
     return this.#pending;
   }
 
+  get hasCompleted(): boolean {
+    return this.#ring[this.at.cqHead / 4] !== Atomics.load(this.#ring, this.at.cqTail / 4);
+  }
+
   readv(request: number, file: number, ranges: number, count: number, offset: number): void {
     this.#push(IORING_OP.READV, request, file, offset, ranges, count, 0);
   }
@@ -208,6 +214,10 @@ class DirectIo implements FileIo {
 
   get pending(): number {
     return this.#count;
+  }
+
+  get hasCompleted(): boolean {
+    return this.#count > 0;
   }
 
   readv(request: number, file: number, ranges: number, count: number, offset: number): void {

@@ -5,7 +5,8 @@ import { ANY_KVM, testWith } from "../support/capabilities.ts";
 import { assertOneLine, type Command, finish, start } from "../support/command.ts";
 import { ControlClient } from "../support/control_client.ts";
 
-const NAMES = "status, statistics, pause, resume, kick, shutdown, request-shutdown";
+const NAMES = "status, statistics, pause, resume, kick, shutdown, request-shutdown, " +
+  "payload-upload, payload-get, payload-list, payload-apply, payload-revert, payload-replace, payload-unload";
 
 /** Runs a guest with a control socket, until it has printed `ready`. */
 async function controlled(
