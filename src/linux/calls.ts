@@ -1,6 +1,6 @@
 /** The system calls, by FFI through our own machine code: a result below zero is -errno. Nothing is checked here. */
 
-import { NATIVE_OBJECT } from "./native.ts";
+import { NATIVE_OBJECT, NATIVE_SONAME } from "./native.ts";
 
 const call = "xl_syscall";
 
@@ -54,16 +54,15 @@ const SYMBOLS = {
 /** Blobs of which only the address matters. */
 const ADDRESSES = { xl_handler: { type: "pointer" }, xl_restorer: { type: "pointer" } } as const;
 
-/** Its DT_SONAME, by which whoever has been opened before is found. */
-const OBJECT_NAME = "xenolith-native.so";
+const LIBRARY = { ...SYMBOLS, ...ADDRESSES };
 
 /**
- * One copy for all isolates of the process: threads run this code, and stay when the isolate that started them is gone. The
- * first isolate, which outlives the others, opens it before there are any.
+ * One copy for all isolates of the process: threads run this code, and stay when the isolate that started them is gone, and
+ * a payload that changes it changes it for all. The first isolate, which outlives the others, opens it before there are any.
  */
 function open() {
   try {
-    return Deno.dlopen(OBJECT_NAME, { ...SYMBOLS, ...ADDRESSES }).symbols;
+    return Deno.dlopen(NATIVE_SONAME, LIBRARY).symbols;
   } catch {
     return openCopy();
   }
@@ -79,7 +78,7 @@ function openCopy() {
   const file = libc.symbols.memfd_create(new TextEncoder().encode("xenolith-native\0"), 1 /* MFD_CLOEXEC */);
   const written = file < 0 ? -1 : Number(libc.symbols.write(file, object, BigInt(object.length)));
   if (written !== object.length) throw new Error("the machine code of src/linux could not be written to a memfd");
-  const library = Deno.dlopen(`/proc/self/fd/${file}`, { ...SYMBOLS, ...ADDRESSES });
+  const library = Deno.dlopen(`/proc/self/fd/${file}`, LIBRARY);
   libc.symbols.close(file);
   libc.close();
   return library.symbols;
@@ -179,6 +178,9 @@ export const ioUringEnter = (fd: number, submit: number, complete: number, flags
   symbols.enter_ring(426, fd, submit, complete, flags, null, 0n);
 export const ioUringRegister = (fd: number, what: number, argument: Buffer, count: number): number =>
   symbols.register_ring(427, fd, what, argument, count);
+/** Commands of {@linkcode membarrier}. */
+export const MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE = 32, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE = 64;
+export const membarrier = (command: number): number => symbols.numbers(324, command, 0, 0);
 export const pidfdOpen = (pid: number, flags: number): number => symbols.numbers(434, pid, flags, 0);
 export const processMadvise = (pidfd: number, ranges: Buffer, count: bigint, advice: number): number =>
   Number(symbols.process_madvise(440, pidfd, ranges, count, advice, 0));

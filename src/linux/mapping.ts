@@ -5,9 +5,15 @@ import type { Descriptor } from "./descriptor.ts";
 import { ENOMEM } from "./errno.ts";
 import { check, LinuxError } from "./linux_error.ts";
 
-const PROT_NONE = 0, PROT_READ_WRITE = 3;
+const PROT_NONE = 0, PROT_READ = 1, PROT_READ_WRITE = 3, PROT_READ_EXECUTE = 5;
 const MAP_SHARED = 1, MAP_PRIVATE = 2, MAP_FIXED = 0x10, MAP_ANONYMOUS = 0x20, MAP_NORESERVE = 0x4000;
+const MAP_FIXED_NOREPLACE = 0x100000;
 const FIXED_ANONYMOUS = MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS | MAP_NORESERVE;
+
+/** What can be done with memory: nothing is ever written and executed at once. */
+export const ACCESS = { R: PROT_READ, RW: PROT_READ_WRITE, RX: PROT_READ_EXECUTE } as const;
+/** One of {@linkcode ACCESS}. */
+export type Access = (typeof ACCESS)[keyof typeof ACCESS];
 
 /** For {@linkcode asBigInt}: a double in [2^52, 2^53) has a whole number in its lower 52 bits. */
 const doubles = new Float64Array(3), bits = new BigUint64Array(doubles.buffer);
@@ -35,6 +41,15 @@ export class MappingLimitError extends LinuxError {
     super("mmap", ENOMEM, `${subject}: the host allows this process no more mappings`);
   }
 }
+
+/** Addresses from `first` to the one before `end`. */
+export interface AddressSpan {
+  readonly first: bigint;
+  readonly end: bigint;
+}
+
+/** How far apart the places are that {@linkcode Mapping.reserveNear} tries: some 300 for 2 GiB on both sides. */
+const NEAR_STEP_BYTES = 16n << 20n;
 
 /** A range of address space, unmapped when disposed: nothing may look at it after that (the process would die). */
 export class Mapping implements Disposable {
@@ -72,18 +87,38 @@ export class Mapping implements Disposable {
   }
 
   /**
+   * The same, so near to [first, end) that no two bytes of both are `reachBytes` or more apart: the nearest free place at a
+   * multiple of {@linkcode NEAR_STEP_BYTES} from there.
+   * @param near page-aligned
+   * @throws {LinuxError} ENOMEM there is none
+   */
+  static reserveNear(sizeBytes: number, near: AddressSpan, reachBytes: number, subject: string): Mapping {
+    const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
+    const size = BigInt(sizeBytes), reach = BigInt(reachBytes);
+    for (let distance = 0n; distance < reach; distance += NEAR_STEP_BYTES) {
+      for (const address of [near.end + distance, near.first - distance - size]) {
+        if (address <= 0n || address + size - near.first > reach || near.end - address > reach) continue;
+        if (calls.mmap(address, size, PROT_NONE, flags, -1, 0n) === address) {
+          return new Mapping(address, sizeBytes, subject);
+        }
+      }
+    }
+    throw new LinuxError("mmap", ENOMEM, `${subject}: no ${sizeBytes} free bytes near 0x${near.first.toString(16)}`);
+  }
+
+  /**
    * Replaces [offset, offset + sizeBytes) of this range by the pages of `file` from `fileOffset`: who looks at them
    * meanwhile sees the one or the other.
    * @throws {MappingLimitError} @throws {LinuxError} the range is as it was
    * @throws {RangeError} not all of it is in this range: MAP_FIXED would replace somebody else's memory
    */
-  place(offset: number, sizeBytes: number, file: Descriptor, fileOffset: number): void {
-    this.#replace(offset, sizeBytes, PROT_READ_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, file.number, fileOffset);
+  place(offset: number, sizeBytes: number, file: Descriptor, fileOffset: number, access: Access = ACCESS.RW): void {
+    this.#replace(offset, sizeBytes, access, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, file.number, fileOffset);
   }
 
   /** Replaces [offset, offset + sizeBytes) by zeroed memory of this process alone. Throws what {@linkcode place} does. */
-  placeZeroes(offset: number, sizeBytes: number): void {
-    this.#replace(offset, sizeBytes, PROT_READ_WRITE, FIXED_ANONYMOUS, -1, 0);
+  placeZeroes(offset: number, sizeBytes: number, access: Access = ACCESS.RW): void {
+    this.#replace(offset, sizeBytes, access, FIXED_ANONYMOUS, -1, 0);
   }
 
   /** Makes [offset, offset + sizeBytes) address space without memory again. Throws what {@linkcode place} does. */

@@ -44,6 +44,8 @@ symbols:
         symbol clock
         symbol pause
         symbol start_thread
+        symbol vcpu_enter
+        symbol vcpu_left
         symbol madvise_each
         symbol handler
         symbol restorer
@@ -59,10 +61,13 @@ name_idle_run: db "xl_idle_run", 0
 name_clock:    db "xl_clock", 0
 name_pause:    db "xl_pause", 0
 name_start_thread: db "xl_start_thread", 0
+name_vcpu_enter: db "xl_vcpu_enter", 0
+name_vcpu_left: db "xl_vcpu_left", 0
 name_madvise_each: db "xl_madvise_each", 0
 name_handler:  db "xl_handler", 0
 name_restorer: db "xl_restorer", 0
-name_object:   db "xenolith-native.so", 0
+; tools/native.ts puts a digest of the object in place of the zeroes: the same name is the same code.
+soname:        db "xenolith-native-0000000000000000", 0
 strings_end:
 
 align 8
@@ -83,7 +88,7 @@ dynamic:
         dq 6, symbols                   ; DT_SYMTAB
         dq 10, strings_end - strings    ; DT_STRSZ
         dq 11, 24                       ; DT_SYMENT
-        dq 14, name_object - strings    ; DT_SONAME: by it every isolate finds the one that is there
+        dq 14, soname - strings         ; DT_SONAME: by it every isolate finds the one that is there
         dq 0, 0
 dynamic_end:
 data_end:
@@ -273,6 +278,11 @@ xl_start_thread:
         pop rbx
         ret
 
+; The loop of a vCPU's thread, whose turns a payload may replace: xl_vcpu_enter enters the guest, xl_vcpu_left is where it
+; goes on when that is left. Both are jumped to, with rbx: struct thread, eax: what KVM_RUN returned.
+xl_vcpu_enter equ vcpu_thread.enter
+xl_vcpu_left equ vcpu_thread.left
+
 ; rbx: struct thread. It does not spin before it sleeps: its processor is what the dispatcher, or another vCPU's thread,
 ; is waiting for (two processors, exits that a device model answers: 16 us without spinning, 33 us with it).
 vcpu_thread:
@@ -281,7 +291,7 @@ vcpu_thread:
 .enter: mov edi, [rbx + thread.descriptor]
         lea rsi, [rbx + thread.clock]
         call xl_run
-        mov [rbx + thread.result], eax
+.left:  mov [rbx + thread.result], eax
         mov eax, RUNNING
         mov ecx, EXITED
         lock cmpxchg [rbx + thread.word], ecx

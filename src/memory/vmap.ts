@@ -1,19 +1,30 @@
 /** vmap: any machine frames, of whatever banks, at contiguous addresses of this process (Xen: xen/common/vmap.c). */
 
-import type { Mfn } from "./address.ts";
+import { ACCESS, type Access, type AddressSpan } from "../linux/mapping.ts";
+import { nativeCode } from "../linux/native_symbols.ts";
+import { type Mfn, PAGE_SIZE, roundUp } from "./address.ts";
 import type { MachineMemory } from "./bank.ts";
-import { type VmapArea, VmapArena } from "./vmap_arena.ts";
+import { requireArenaSize, type VmapArea, VmapArena } from "./vmap_arena.ts";
 import { contiguousRuns, runsOf } from "./vmap_runs.ts";
 
 export { ArenaFullError, type VmapArea } from "./vmap_arena.ts";
 
 /**
  * The arenas (Xen: VMAP_DEFAULT, VMAP_XEN) and their sizes in bytes. Address space costs nothing, but V8 takes the tables
- * that go with it, 3 MB for each GiB, for garbage to come: with 64 GiB every start began with a collection.
+ * that go with it, 3 MB for each GiB, for garbage to come: with 64 GiB every start began with a collection. The payload
+ * arena has to find a place within 2 GiB of our own machine code, where other libraries and the engine's heaps are, too.
  */
-export const VMAP_ARENA_BYTES = { default: 8 * 2 ** 30, payload: 2 ** 30 } as const;
+export const VMAP_ARENA_BYTES = { default: 8 * 2 ** 30, payload: 64 * 2 ** 20 } as const;
 /** Which arena an area is in. */
 export type VmapKind = keyof typeof VMAP_ARENA_BYTES;
+
+const KINDS: readonly VmapKind[] = ["default", "payload"];
+
+interface Arenas {
+  readonly default: VmapArena;
+  /** From its first use on. */
+  payload?: VmapArena;
+}
 
 /**
  * Makes, changes and finds areas. As Xen's, it takes no references: whoever maps a frame sees to it that it is not
@@ -23,39 +34,48 @@ export type VmapKind = keyof typeof VMAP_ARENA_BYTES;
  * long as it is not unmapped. Where they may look later than that, {@linkcode retire} comes first.
  */
 export class Vmap implements Disposable {
-  #arenas: Readonly<Record<VmapKind, VmapArena>> | null;
+  /** The sizes of the arenas in bytes, guard pages included. */
+  readonly arenaBytes: Readonly<Record<VmapKind, number>>;
+  #arenas: Arenas | null;
 
-  /** @throws {RangeError} sizes that are no multiples of the page size up to 1 TiB @throws {LinuxError} no address space */
+  /**
+   * The payload arena is reserved when it is first used: few processes ever do.
+   * @throws {RangeError} sizes that are no multiples of the page size up to 1 TiB @throws {LinuxError} no address space
+   */
   constructor(private readonly machine: MachineMemory, arenaBytes: Partial<Record<VmapKind, number>> = {}) {
-    const bytes = { ...VMAP_ARENA_BYTES, ...arenaBytes };
-    using stack = new DisposableStack();
-    this.#arenas = {
-      default: stack.use(new VmapArena("default", bytes.default, machine)),
-      payload: stack.use(new VmapArena("payload", bytes.payload, machine)),
-    };
-    stack.move();
+    this.arenaBytes = { ...VMAP_ARENA_BYTES, ...arenaBytes };
+    for (const kind of KINDS) requireArenaSize(kind, this.arenaBytes[kind]);
+    this.#arenas = { default: new VmapArena("default", this.arenaBytes.default, machine) };
   }
 
   /** Areas in use. */
   get areas(): number {
     const { default: one, payload } = this.#live();
-    return one.areas + payload.areas;
+    return one.areas + (payload?.areas ?? 0);
   }
 
   /**
-   * Shows `mfns` in their order, for reading and writing; the same frame may come several times. What is contiguous in
-   * one bank costs one system call and one of the host's mappings. When it throws, nothing was done.
+   * Shows `mfns` in their order; the same frame may come several times. What is contiguous in one bank costs one system
+   * call and one of the host's mappings. When it throws, nothing was done.
+   * @param kind which arena; the payload arena lies within 2 GiB of our own machine code
+   * @param owner a number that {@linkcode areaOf} answers (32 bits)
    * @throws {RangeError} no mfns, or one that is in no bank
    * @throws {ArenaFullError} the arena has no room @throws {MappingLimitError} the process has as many mappings as it can bear
    * @throws {LinuxError}
    */
-  vmap(mfns: readonly Mfn[], kind: VmapKind = "default"): VmapArea {
-    return this.#live()[kind].map(runsOf(this.machine, mfns), mfns.length);
+  vmap(mfns: readonly Mfn[], kind: VmapKind = "default", access: Access = ACCESS.RW, owner = 0): VmapArea {
+    return this.#arena(kind).map(runsOf(this.machine, mfns), mfns.length, access, owner);
   }
 
   /** Shows the `count` frames from `first` on (Xen: vmap_contig). Throws what {@linkcode vmap} does. */
-  vmapContiguous(first: Mfn, count: number, kind: VmapKind = "default"): VmapArea {
-    return this.#live()[kind].map(contiguousRuns(this.machine, first, count), count);
+  vmapContiguous(
+    first: Mfn,
+    count: number,
+    kind: VmapKind = "default",
+    access: Access = ACCESS.RW,
+    owner = 0,
+  ): VmapArea {
+    return this.#arena(kind).map(contiguousRuns(this.machine, first, count), count, access, owner);
   }
 
   /**
@@ -107,17 +127,28 @@ export class Vmap implements Disposable {
 
   /** Unmaps all areas; any use after that is a RangeError. */
   [Symbol.dispose](): void {
-    for (const arena of Object.values(this.#arenas ?? {})) arena[Symbol.dispose]();
+    for (const kind of KINDS) this.#arenas?.[kind]?.[Symbol.dispose]();
     this.#arenas = null;
+  }
+
+  #arena(kind: VmapKind): VmapArena {
+    const arenas = this.#live();
+    return kind === "default" ? arenas.default : arenas.payload ??= this.#payloadArena();
+  }
+
+  #payloadArena(): VmapArena {
+    const { first, end } = nativeCode();
+    const near: AddressSpan = { first, end: BigInt(roundUp(Number(end), PAGE_SIZE)) };
+    return new VmapArena("payload", this.arenaBytes.payload, this.machine, near);
   }
 
   /** The arena that `address` is in; any other address is looked for in the default arena, in vain. */
   #arenaOf(address: number): VmapArena {
-    const arenas = this.#live();
-    return arenas.payload.contains(address) ? arenas.payload : arenas.default;
+    const { default: one, payload } = this.#live();
+    return payload?.contains(address) === true ? payload : one;
   }
 
-  #live(): Readonly<Record<VmapKind, VmapArena>> {
+  #live(): Arenas {
     if (this.#arenas === null) throw new RangeError("vmap is used after its disposal");
     return this.#arenas;
   }

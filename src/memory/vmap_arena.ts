@@ -1,17 +1,21 @@
 /** One of vmap's arenas: reserved address space, the areas in it, and what each of them shows. */
 
-import { Mapping } from "../linux/mapping.ts";
+import { type Access, type AddressSpan, Mapping } from "../linux/mapping.ts";
 import { PAGE_SIZE, roundUp } from "./address.ts";
 import type { MachineMemory } from "./bank.ts";
 import { mappingBudget } from "./vmap_budget.ts";
 import { type Run, RunRecord } from "./vmap_runs.ts";
-import { MAX_PAGES, PAGE_WORDS, VmapSpace } from "./vmap_space.ts";
+import { LABEL, MAX_PAGES, PAGE_WORDS, VmapSpace } from "./vmap_space.ts";
 
 /** Machine frames in a row. */
 export interface VmapArea {
   /** Of the first byte. The pages before the first and behind the last one are without access. */
   readonly address: bigint;
   readonly pages: number;
+  /** What can be done with its pages. */
+  readonly access: Access;
+  /** Whom it was made for, by a number of the caller's; 0 if that was not said. */
+  readonly owner: number;
 }
 
 /** No free block of an arena is large enough. */
@@ -29,6 +33,20 @@ export class ArenaFullError extends Error {
 /** Before each area, in the same block of the space; one more lies behind the last page of the arena. */
 const GUARD_PAGES = 1;
 
+/** Words of the guard page of an area. */
+const AREA_ACCESS = LABEL, AREA_OWNER = LABEL + 1;
+
+/** How far apart code and what it calls may be: the displacement of a jump or call has 32 bits with its sign. */
+const REACH_BYTES = 2 ** 31;
+
+/** Refuses a size that no arena can have. @throws {RangeError} no multiple of the page size up to 1 TiB */
+export function requireArenaSize(name: string, sizeBytes: number): void {
+  const pages = sizeBytes / PAGE_SIZE;
+  if (!(Number.isInteger(pages) && pages > 0 && pages <= MAX_PAGES)) {
+    throw new RangeError(`vmap's ${name} arena cannot have ${sizeBytes} bytes`);
+  }
+}
+
 /**
  * Guard pages and free ones are without access. The host counts each run as a mapping, and what lies between two areas
  * as one. Addresses come as numbers, which hold their 47 bits exactly.
@@ -39,23 +57,30 @@ export class VmapArena implements Disposable {
   /** Memory only where there are areas. */
   readonly #table: Mapping;
   readonly #space: VmapSpace;
+  readonly #words: Int32Array;
   readonly #record: RunRecord;
   #areas = 0;
   /** Taken from the process's budget. */
   #mappings = 0;
 
-  /** @throws {RangeError} `sizeBytes` is no multiple of the page size up to 1 TiB @throws {LinuxError} no address space */
-  constructor(private readonly name: string, sizeBytes: number, machine: MachineMemory) {
+  /**
+   * @param near what 32-bit displacements in the arena have to reach; without it, the arena may be anywhere
+   * @throws {RangeError} see {@linkcode requireArenaSize} @throws {LinuxError} no address space (there)
+   */
+  constructor(private readonly name: string, sizeBytes: number, machine: MachineMemory, near?: AddressSpan) {
+    requireArenaSize(name, sizeBytes);
     const pages = sizeBytes / PAGE_SIZE;
-    if (!(Number.isInteger(pages) && pages > 0 && pages <= MAX_PAGES)) {
-      throw new RangeError(`vmap's ${name} arena cannot have ${sizeBytes} bytes`);
-    }
     using stack = new DisposableStack();
     this.#table = stack.use(Mapping.anonymous(roundUp(pages * PAGE_WORDS * 4, PAGE_SIZE), `vmap's ${name} table`));
-    const words = new Int32Array(this.#table.buffer);
-    this.#space = new VmapSpace(words, pages);
-    this.#record = new RunRecord(machine, words);
-    this.#memory = stack.use(Mapping.reserve(sizeBytes + GUARD_PAGES * PAGE_SIZE, PAGE_SIZE, `vmap's ${name} arena`));
+    this.#words = new Int32Array(this.#table.buffer);
+    this.#space = new VmapSpace(this.#words, pages);
+    this.#record = new RunRecord(machine, this.#words);
+    const reserved = sizeBytes + GUARD_PAGES * PAGE_SIZE, subject = `vmap's ${name} arena`;
+    this.#memory = stack.use(
+      near === undefined
+        ? Mapping.reserve(reserved, PAGE_SIZE, subject)
+        : Mapping.reserveNear(reserved, near, REACH_BYTES, subject),
+    );
     this.#start = Number(this.#memory.address);
     stack.move();
   }
@@ -88,7 +113,7 @@ export class VmapArena implements Disposable {
    * @param pages as many as the runs have together
    * @throws {ArenaFullError} @throws {MappingLimitError} @throws {LinuxError}
    */
-  map(runs: readonly Run[], pages: number): VmapArea {
+  map(runs: readonly Run[], pages: number, access: Access, owner: number): VmapArea {
     const mappings = runs.length + 1;
     this.#takeMappings(mappings);
     const block = this.#space.take(GUARD_PAGES + pages), first = block + GUARD_PAGES;
@@ -96,6 +121,8 @@ export class VmapArena implements Disposable {
       this.#giveMappings(mappings);
       throw new ArenaFullError(this.name, GUARD_PAGES + pages);
     }
+    this.#words[block * PAGE_WORDS + AREA_ACCESS] = access;
+    this.#words[block * PAGE_WORDS + AREA_OWNER] = owner;
     try {
       this.#show(first, runs);
     } catch (error) {
@@ -176,14 +203,21 @@ export class VmapArena implements Disposable {
   }
 
   #area(first: number, pages: number): VmapArea {
-    return { address: this.#memory.addressOf(first * PAGE_SIZE), pages };
+    const owner = this.#words[(first - GUARD_PAGES) * PAGE_WORDS + AREA_OWNER];
+    return { address: this.#memory.addressOf(first * PAGE_SIZE), pages, access: this.#accessOf(first), owner };
   }
 
+  #accessOf(first: number): Access {
+    return this.#words[(first - GUARD_PAGES) * PAGE_WORDS + AREA_ACCESS] as Access;
+  }
+
+  /** @param first of an area */
   #show(first: number, runs: readonly Run[]): void {
+    const access = this.#accessOf(first);
     for (const run of runs) {
       const { bank, mfn, pages } = run, offset = first * PAGE_SIZE, sizeBytes = pages * PAGE_SIZE;
-      if (bank === null) this.#memory.placeZeroes(offset, sizeBytes);
-      else this.#memory.place(offset, sizeBytes, bank.file, (mfn - bank.firstMfn) * PAGE_SIZE);
+      if (bank === null) this.#memory.placeZeroes(offset, sizeBytes, access);
+      else this.#memory.place(offset, sizeBytes, bank.file, (mfn - bank.firstMfn) * PAGE_SIZE, access);
       this.#record.write(first, run);
       first += pages;
     }

@@ -4,10 +4,13 @@ import { PageSet } from "./vmap_page_set.ts";
 
 /**
  * Words that are kept for each page. At the first page of a block they are its tag: its size and, if it is free, its
- * neighbours in the list of its class. At the other pages of a taken block they are at the disposal of who took it.
+ * neighbours in the list of its class. At the other pages of a taken block they are at the disposal of who took it, and
+ * at its first page those from {@linkcode LABEL} on.
  */
 export const PAGE_WORDS = 3;
 const SIZE = 0, NEXT = 1, PREVIOUS = 2;
+/** The first of the words of a taken block's tag that are not its size. */
+export const LABEL = 1;
 
 /** In place of a block: there is none. */
 const NONE = -1;

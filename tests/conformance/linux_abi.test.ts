@@ -6,6 +6,7 @@ import { evaluate, macros, testUnless, whyNoCompiler } from "./c_program.ts";
 
 const HEADERS = [
   "stddef.h",
+  "elf.h",
   "fcntl.h",
   "limits.h",
   "poll.h",
@@ -29,6 +30,7 @@ const HEADERS = [
   "linux/if_tun.h",
   "linux/io_uring.h",
   "linux/magic.h",
+  "linux/membarrier.h",
   "linux/memfd.h",
   "linux/userfaultfd.h",
 ];
@@ -50,6 +52,7 @@ const OURS = [
   "KICK_SIGNAL",
   "MAX_PACKET_BYTES",
   "MESSAGES",
+  "NEAR_STEP_BYTES",
   "NATIVE_THREAD_BYTES",
   "OFFSET",
   "PATH_BYTES",
@@ -69,6 +72,7 @@ const NOT_PUBLIC = {
 /** Constants that headers have under another name. */
 const RENAMED: Record<string, string> = {
   PROT_READ_WRITE: "PROT_READ | PROT_WRITE",
+  PROT_READ_EXECUTE: "PROT_READ | PROT_EXEC",
   STATFS_BYTES: "sizeof(struct statfs)",
   STATFS_TYPE: "offsetof(struct statfs, f_type)",
   STAT_BYTES: "sizeof(struct stat)",
@@ -81,6 +85,9 @@ const RENAMED: Record<string, string> = {
   PARAMS_FEATURES: "offsetof(struct io_uring_params, features)",
   PARAMS_SQ: "offsetof(struct io_uring_params, sq_off)",
   PARAMS_CQ: "offsetof(struct io_uring_params, cq_off)",
+  PROGRAM_HEADERS: "sizeof(Elf64_Ehdr)",
+  PROGRAM_HEADER_BYTES: "sizeof(Elf64_Phdr)",
+  SYMBOL_BYTES: "sizeof(Elf64_Sym)",
   IOVEC_WORDS: "sizeof(struct iovec) / 4",
   SQE_WORDS: "sizeof(struct io_uring_sqe) / 4",
   CQE_WORDS: "sizeof(struct io_uring_cqe) / 4",

@@ -2,9 +2,9 @@
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { viewAt } from "../../src/linux/mapping.ts";
+import { ACCESS, type Access, viewAt } from "../../src/linux/mapping.ts";
 import { type Mfn, PAGE_SIZE } from "../../src/memory/address.ts";
-import { ArenaFullError, type VmapKind } from "../../src/memory/vmap.ts";
+import { ArenaFullError, type VmapArea, type VmapKind } from "../../src/memory/vmap.ts";
 import { mappingBudget } from "../../src/memory/vmap_budget.ts";
 import { mappingsIn } from "../linux/process.ts";
 import { ARENA_PAGES, firstWords, pageAddress, VmapMachine, ZEROES } from "./vmap_machine.ts";
@@ -19,6 +19,8 @@ interface NaiveArea {
   readonly kind: VmapKind;
   /** In the arena; the page before it is the guard page. */
   readonly first: number;
+  readonly access: Access;
+  readonly owner: number;
   pages: Page[];
 }
 
@@ -27,7 +29,7 @@ class Pair extends VmapMachine {
   readonly #areas: NaiveArea[] = [];
   readonly #start = { default: this.arenaAddress("default"), payload: this.arenaAddress("payload") };
 
-  map(kind: VmapKind, mfns: readonly Mfn[], body: () => { address: bigint; pages: number }): void {
+  map(kind: VmapKind, mfns: readonly Mfn[], use: { access: Access; owner: number }, body: () => VmapArea): void {
     const taken = this.#taken(kind);
     if (mfns.some((mfn) => this.machine.bankOf(mfn) === undefined)) {
       return void assertThrows(body, RangeError, "no bank");
@@ -35,13 +37,13 @@ class Pair extends VmapMachine {
     if (!hasFreeRun(taken, mfns.length + 1)) return void assertThrows(body, ArenaFullError);
     const area = body();
     const first = Number(area.address - this.#start[kind]) / PAGE_SIZE;
-    assertEquals(area.pages, mfns.length);
+    assertEquals(area, { address: area.address, pages: mfns.length, ...use });
     assertEquals(
       taken.slice(first - 1, first + mfns.length),
       new Array(mfns.length + 1).fill(false),
       "only what is free",
     );
-    this.#areas.push({ kind, first, pages: mfns.map((mfn) => ({ mfn })) });
+    this.#areas.push({ kind, first, ...use, pages: mfns.map((mfn) => ({ mfn })) });
   }
 
   unmap(index: number): void {
@@ -72,7 +74,7 @@ class Pair extends VmapMachine {
   /** Through an area, to a page of it. */
   write(index: number, page: number, word: number): void {
     const area = this.#areas[index % this.#areas.length];
-    if (area === undefined) return;
+    if (area === undefined || area.access !== ACCESS.RW) return;
     const at = page % area.pages.length, shown = area.pages[at];
     new Uint32Array(viewAt(pageAddress(this.#address(area), at), 4))[0] = word;
     if ("word" in shown) shown.word = word;
@@ -96,7 +98,14 @@ class Pair extends VmapMachine {
       const areas = pages.map((page) => this.#areas.find((area) => area.kind === kind && holds(area, page)));
       assertEquals(
         addresses.map((address) => this.vmap.areaOf(address + BigInt(PAGE_SIZE - 1))),
-        areas.map((area) => area && { address: this.#address(area), pages: area.pages.length }),
+        areas.map((area) =>
+          area && {
+            address: this.#address(area),
+            pages: area.pages.length,
+            access: area.access,
+            owner: area.owner,
+          }
+        ),
       );
       assertEquals(
         addresses.map((address) => this.vmap.pagesAt(address)),
@@ -163,9 +172,10 @@ const frames = fc.oneof({ weight: 4, arbitrary: fc.array(frame, { minLength: 1, 
   arbitrary: fc.array(frame, { minLength: 1, maxLength: 20 }),
 });
 const kind = fc.constantFrom(...KINDS), index = fc.nat(100);
+const use = fc.record({ access: fc.constantFrom(...Object.values(ACCESS)), owner: fc.integer() });
 
 const action = fc.oneof(
-  { weight: 4, arbitrary: fc.record({ do: fc.constant("map" as const), kind, frames }) },
+  { weight: 4, arbitrary: fc.record({ do: fc.constant("map" as const), kind, frames, use }) },
   {
     weight: 2,
     arbitrary: fc.record({
@@ -173,6 +183,7 @@ const action = fc.oneof(
       kind,
       frame,
       count: fc.integer({ min: 1, max: 9 }),
+      use,
     }),
   },
   { weight: 4, arbitrary: fc.record({ do: fc.constant("unmap" as const), index }) },
@@ -188,11 +199,18 @@ Deno.test("Vmap does what the naive model does, whatever is asked of it", () => 
     for (const action of actions) {
       if (action.do === "map") {
         const mfns = action.frames.map(({ bank, frame }) => pair.mfn(bank, frame));
-        pair.map(action.kind, mfns, () => vmap.vmap(mfns, action.kind));
+        const { access, owner } = action.use;
+        pair.map(action.kind, mfns, action.use, () => vmap.vmap(mfns, action.kind, access, owner));
       } else if (action.do === "contiguous") {
         const first = pair.mfn(action.frame.bank, action.frame.frame);
         const mfns = Array.from({ length: action.count }, (_, index) => first + index as Mfn);
-        pair.map(action.kind, mfns, () => vmap.vmapContiguous(first, action.count, action.kind));
+        const { access, owner } = action.use;
+        pair.map(
+          action.kind,
+          mfns,
+          action.use,
+          () => vmap.vmapContiguous(first, action.count, action.kind, access, owner),
+        );
       } else if (action.do === "replace") {
         const mfns = action.frames.map(({ bank, frame }) => pair.mfn(bank, frame));
         pair.replace(action.index, mfns, action.fit);
