@@ -7,11 +7,16 @@ export function hex(value: number | bigint): string {
   return `0x${value.toString(16)}`;
 }
 
-/** Reads the fields of an image; an offset outside of it is an {@linkcode ImageError} that begins with `format`. */
+/** Reads the fields of an image; an offset outside of it is an error that begins with `format`. */
 export class ImageReader {
   readonly #view: DataView;
 
-  constructor(readonly format: string, readonly image: Uint8Array) {
+  /** @param refuse makes its errors */
+  constructor(
+    readonly format: string,
+    readonly image: Uint8Array,
+    private readonly refuse: (message: string) => Error = (message) => new ImageError(message),
+  ) {
     this.#view = new DataView(image.buffer, image.byteOffset, image.byteLength);
   }
 
@@ -50,8 +55,8 @@ export class ImageReader {
     return this.image.subarray(offset, offset + sizeBytes);
   }
 
-  error(message: string): ImageError {
-    return new ImageError(`${this.format}: ${message}`);
+  error(message: string): Error {
+    return this.refuse(`${this.format}: ${message}`);
   }
 
   // Compares without adding: near 2^53 a sum would be rounded.

@@ -8,7 +8,12 @@ const PT_LOAD = 1;
 const PT_NOTE = 4;
 
 const MACHINES = { 32: { code: 3, name: "386" }, 64: { code: 62, name: "x86-64" } } as const;
-const FILE_TYPES = new Map([[1, "an object file that is not linked"], [4, "a core dump"]]);
+const FILE_TYPES = new Map([
+  [1, "an object file that is not linked"],
+  [2, "an executable"],
+  [3, "a shared object"],
+  [4, "a core dump"],
+]);
 
 /** A program header of type PT_LOAD or PT_NOTE. */
 export interface ProgramHeader {
@@ -52,22 +57,33 @@ export function isElf(image: Uint8Array): boolean {
  * @throws {ImageError} not such a file, or a header outside of it
  */
 export function parseElf(image: Uint8Array, format: string): Elf {
-  const reader = new ImageReader(format, image);
+  const reader = new ImageReader(format, image), bits = requireX86(reader, [2, 3], "an executable is needed");
+  const entry = bits === 32 ? BigInt(reader.u32(24, "e_entry")) : reader.u64(24, "e_entry");
+  return { reader, bits, entry, programHeaders: parseProgramHeaders(reader, bits) };
+}
+
+/**
+ * Reads what every ELF file begins with.
+ *
+ * @param fileTypes the values of e_type that will do; @param needed the message's end for any other
+ * @returns its class
+ * @throws the reader's error: not a little-endian x86 file of such a type
+ */
+export function requireX86(reader: ImageReader, fileTypes: readonly number[], needed: string): 32 | 64 {
   const fileClass = reader.u8(4, "ELF class");
   if (fileClass !== 1 && fileClass !== 2) throw reader.error(`ELF class ${fileClass} is neither 32 nor 64 bits`);
   const bits = fileClass === 1 ? 32 : 64;
   if (reader.u8(5, "ELF data encoding") !== 1) throw reader.error("not little-endian");
 
   const fileType = reader.u16(16, "e_type");
-  if (fileType !== 2 && fileType !== 3) {
-    throw reader.error(`e_type ${fileType}, ${FILE_TYPES.get(fileType) ?? "unknown"}; an executable is needed`);
+  if (!fileTypes.includes(fileType)) {
+    throw reader.error(`e_type ${fileType}, ${FILE_TYPES.get(fileType) ?? "unknown"}; ${needed}`);
   }
   const machine = reader.u16(18, "e_machine");
   if (machine !== MACHINES[bits].code) {
     throw reader.error(`ELF${bits} for machine ${machine}; ${MACHINES[bits].code} (${MACHINES[bits].name}) is needed`);
   }
-  const entry = bits === 32 ? BigInt(reader.u32(24, "e_entry")) : reader.u64(24, "e_entry");
-  return { reader, bits, entry, programHeaders: parseProgramHeaders(reader, bits) };
+  return bits;
 }
 
 function parseProgramHeaders(reader: ImageReader, bits: 32 | 64): ProgramHeader[] {
