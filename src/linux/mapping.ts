@@ -88,16 +88,19 @@ export class Mapping implements Disposable {
 
   /**
    * The same, so near to [first, end) that no two bytes of both are `reachBytes` or more apart: the nearest free place at a
-   * multiple of {@linkcode NEAR_STEP_BYTES} from there.
+   * multiple of {@linkcode NEAR_STEP_BYTES} below it; if there is none, above it, where a stack may have to grow.
    * @param near page-aligned
    * @throws {LinuxError} ENOMEM there is none
    */
   static reserveNear(sizeBytes: number, near: AddressSpan, reachBytes: number, subject: string): Mapping {
     const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
     const size = BigInt(sizeBytes), reach = BigInt(reachBytes);
-    for (let distance = 0n; distance < reach; distance += NEAR_STEP_BYTES) {
-      for (const address of [near.end + distance, near.first - distance - size]) {
-        if (address <= 0n || address + size - near.first > reach || near.end - address > reach) continue;
+    const at = (direction: bigint, distance: bigint) =>
+      direction < 0n ? near.first - size - distance : near.end + distance;
+    for (const direction of [-1n, 1n]) {
+      for (let distance = 0n; distance < reach; distance += NEAR_STEP_BYTES) {
+        const address = at(direction, distance);
+        if (address <= 0n || address + size - near.first > reach || near.end - address > reach) break;
         if (calls.mmap(address, size, PROT_NONE, flags, -1, 0n) === address) {
           return new Mapping(address, sizeBytes, subject);
         }

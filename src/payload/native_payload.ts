@@ -97,11 +97,11 @@ export class NativePayload implements Disposable {
         this.stack.write(oldAddress, code);
         before.push(old);
       }
+      this.stack.synchronize();
     } catch (error) {
       this.#restore(before);
       throw error;
     }
-    this.stack.synchronize();
     this.#before = before;
     this.#wasApplied = true;
     this.stack.applied.push(this);
@@ -110,19 +110,20 @@ export class NativePayload implements Disposable {
   /**
    * Puts back what was there before. No thread may be in the payload's code, nor come back to it: the caller sees to that.
    * @throws {PayloadError} EINVAL it is not APPLIED; EBUSY another one was applied after it, or has changed its jumps
-   * @throws {LinuxError}
+   * @throws {LinuxError} it is APPLIED still, and may be reverted again
    */
   revert(): void {
     this.#require("APPLIED");
     const top = this.stack.applied.at(-1)!;
     if (top !== this) throw new PayloadError(EBUSY, `${this.name}: ${top.name} was applied after it`);
-    for (const { name, oldAddress, code } of this.parts.functions) {
-      if (isCode(oldAddress, code)) continue;
+    for (const [index, { name, oldAddress, code }] of this.parts.functions.entries()) {
+      // What was put back before a revert failed is as good.
+      if (isCode(oldAddress, code) || isCode(oldAddress, this.#before[index])) continue;
       throw new PayloadError(EBUSY, `${this.name}: ${name}: somebody else has changed the code at ${hex(oldAddress)}`);
     }
     this.#restore(this.#before);
-    this.#before = [];
     this.stack.synchronize();
+    this.#before = [];
     this.stack.applied.pop();
   }
 
