@@ -61,8 +61,8 @@ export interface Generation {
 export interface TakeOptions {
   /** How long the vCPUs and models that are there may take to come to rest. */
   readonly limitMs: number;
-  /** Called when all of them are. */
-  readonly atRest?: () => Promise<void>;
+  /** Called when all of them are. @param inside vCPUs that wait inside KVM_RUN for a page */
+  readonly atRest?: (inside: number) => Promise<void>;
   /** The models' state is not kept. */
   readonly resets?: boolean;
 }
@@ -126,7 +126,7 @@ export class Succession {
       const busy = await this.#notAtRest(deadlineMs) ?? await this.#modelsNotAtRest(deadlineMs);
       if (control.stopping) throw new SuccessionError(EBUSY, "the run is over");
       if (busy !== undefined) throw new SuccessionError(EBUSY, `${busy} did not come to rest within ${limitMs} ms`);
-      await atRest?.();
+      await atRest?.(pause.records.filter(({ state }) => state === VCPU_STATE.RUNNING).length);
       await this.#leave();
       if (resets) crew.models.forEach((_, server) => this.#views.view(server).area?.clearDeviceState());
       this.#enter(next);

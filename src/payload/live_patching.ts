@@ -8,6 +8,7 @@ import { GenerationTrees } from "./generation_tree.ts";
 import { runHook } from "./hook_runner.ts";
 import type { HookName } from "./hooks.ts";
 import { hooksPath, type Payload } from "./manifest.ts";
+import { NativeParts } from "./native_parts.ts";
 import { PayloadError } from "./payload_error.ts";
 import { type PayloadKey, verifyPayload } from "./signature.ts";
 import { buildIdOf, SourceTree } from "./source_tree.ts";
@@ -50,6 +51,7 @@ export interface Pause {
 
 interface Uploaded {
   readonly file: PayloadFile;
+  readonly native: NativeParts;
   state: PayloadState;
   rc: number;
   /** It was applied before. */
@@ -81,8 +83,11 @@ export class LivePatching implements AsyncDisposable {
       if (this.options.keys !== undefined) await verifyPayload(file, this.options.keys);
       if (this.#uploaded.has(payload.name)) throw new PayloadError(EEXIST, `${payload.name}: there is one already`);
       await this.buildId;
-      const uploaded: Uploaded = { file, state: "CHECKED", rc: 0, reverted: false };
+      using stack = new DisposableStack();
+      const native = stack.use(new NativeParts(payload));
+      const uploaded: Uploaded = { file, native, state: "CHECKED", rc: 0, reverted: false };
       await this.#hook(uploaded, "load", over(this.#stack));
+      stack.move();
       this.#uploaded.set(payload.name, uploaded);
       return statusOf(uploaded);
     });
@@ -124,7 +129,10 @@ export class LivePatching implements AsyncDisposable {
       if (top !== uploaded) throw new PayloadError(EBUSY, `${name}: ${top.file.payload.name} lies on it`);
       const below = this.#stack.slice(0, -1), tree = over(this.#stack);
       await this.#hook(uploaded, "preRevert", tree);
-      const pausedMs = await this.#succeed(below, limitMs, () => this.#hook(uploaded, "revert", tree));
+      const pausedMs = await this.#succeed(below, limitMs, async (inside) => {
+        await this.#hook(uploaded, "revert", tree);
+        uploaded.native.revert(inside);
+      });
       this.#leave([uploaded], below);
       await this.#hook(uploaded, "postRevert", tree);
       return { pausedMs };
@@ -137,9 +145,9 @@ export class LivePatching implements AsyncDisposable {
       if (this.#stack.length === 1 && this.#stack[0] === uploaded) {
         throw new PayloadError(EINVAL, `${name}: applied, and nothing else is`);
       }
-      const others = this.#stack.filter((other) => other !== uploaded);
-      await this.#requireApplicable(uploaded, [], nodeps, uploaded.state === "APPLIED");
-      const pause = await this.#apply(uploaded, [], limitMs);
+      const others = this.#stack.filter((other) => other !== uploaded), isApplied = uploaded.state === "APPLIED";
+      await this.#requireApplicable(uploaded, [], nodeps, isApplied);
+      const pause = await this.#apply(uploaded, [], limitMs, isApplied ? others : this.#stack);
       this.#leave(others, [uploaded]);
       return pause;
     });
@@ -150,11 +158,15 @@ export class LivePatching implements AsyncDisposable {
     await this.#on(name, async (uploaded) => {
       if (uploaded.state !== "CHECKED") throw new PayloadError(EINVAL, `${name}: applied`);
       await this.#hook(uploaded, "unload", over(this.#stack));
+      uploaded.native[Symbol.dispose]();
       this.#uploaded.delete(name);
     });
   }
 
+  /** After the end of the run: nothing is called any more. */
   async [Symbol.asyncDispose](): Promise<void> {
+    for (const { native } of this.#stack.toReversed()) native.revert(0);
+    for (const { native } of [...this.#uploaded.values()].reverse()) native[Symbol.dispose]();
     await this.#trees[Symbol.asyncDispose]();
   }
 
@@ -171,10 +183,15 @@ export class LivePatching implements AsyncDisposable {
     await checkExpectations(payload, sourcesOf(below));
   }
 
-  async #apply(uploaded: Uploaded, below: readonly Uploaded[], limitMs: number): Promise<Pause> {
+  /** @param off what is taken off in the same stop */
+  async #apply(uploaded: Uploaded, below: readonly Uploaded[], limitMs: number, off: readonly Uploaded[] = []) {
     const next = [...below, uploaded], tree = over(next);
     await this.#hook(uploaded, "preApply", tree);
-    const pausedMs = await this.#succeed(next, limitMs, () => this.#hook(uploaded, "apply", tree));
+    const pausedMs = await this.#succeed(next, limitMs, async (inside) => {
+      await this.#hook(uploaded, "apply", tree);
+      for (const { native } of off.toReversed()) native.revert(inside);
+      if (uploaded.state !== "APPLIED") uploaded.native.apply(inside);
+    });
     uploaded.state = "APPLIED";
     this.#stack = next;
     await this.#hook(uploaded, "postApply", tree);
@@ -190,7 +207,11 @@ export class LivePatching implements AsyncDisposable {
   }
 
   /** @param atRest what else is to be done while nothing runs; what it throws is a veto */
-  async #succeed(stack: readonly Uploaded[], limitMs: number, atRest: () => Promise<void>): Promise<number> {
+  async #succeed(
+    stack: readonly Uploaded[],
+    limitMs: number,
+    atRest: (inside: number) => Promise<void>,
+  ): Promise<number> {
     const { succession } = this, tree = await this.#trees.of(over(stack));
     const resets = stack.at(-1)?.file.payload.modules.some(({ handOver }) => handOver === "reset") ?? false;
     try {

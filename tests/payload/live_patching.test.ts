@@ -9,7 +9,10 @@ import { LivePatching } from "../../src/payload/live_patching.ts";
 import { loadDefinition } from "../../src/payload/load_definition.ts";
 import { PayloadError } from "../../src/payload/payload_error.ts";
 import { parsePublicKey, signPayload } from "../../src/payload/signature.ts";
-import { ANY_KVM, testWith } from "../support/capabilities.ts";
+import { viewAt } from "../../src/linux/mapping.ts";
+import { nativeSymbols } from "../../src/linux/native_symbols.ts";
+import { ANY_KVM, program, testWith } from "../support/capabilities.ts";
+import { compile, LIVEPATCH_H } from "./native_machine.ts";
 import { PatchedGuest } from "../support/patched_guest.ts";
 
 const HERE = new URL(import.meta.url), EXAMPLES = new URL("../../examples/payloads/", import.meta.url);
@@ -240,6 +243,34 @@ testWith([ANY_KVM], "with keys, only what one of them has signed is taken", asyn
   await patching.upload(await signPayload(bytes, "mine", mine.secret));
   await patching.apply("signed", SLOW);
   await guest.until(0x66);
+  await guest.end();
+});
+
+testWith([ANY_KVM, program("gcc", "gcc")], "machine code comes with a payload, and goes with it", async () => {
+  await using run = await patched("", 3);
+  const { guest, patching } = run, directory = await Deno.makeTempDir({ prefix: "xenolith-native-" });
+  await using _ = { [Symbol.asyncDispose]: () => Deno.remove(directory, { recursive: true }) };
+  const counting = `${LIVEPATCH_H}
+extern int xl_ioctl_value(int descriptor, unsigned request, unsigned argument);
+long entries;
+int run(int vcpu, void *clock) { entries++; return xl_ioctl_value(vcpu, 0xae80, 0); }
+REPLACE(run, "xl_run", 16, .new_addr = run);`;
+  await Deno.writeFile(`${directory}/loop.o`, await compile(counting));
+  await Deno.writeTextFile(`${directory}/fix.ts`, "");
+  const definition = { name: "native", native: { loop: "./loop.o" } };
+  const bytes = await encodePayload(await buildPayload(definition, new URL(`file://${directory}/fix.ts`)));
+  const { address } = nativeSymbols().get("xl_run")!, begins = () => new Uint8Array(viewAt(address, 16)).slice();
+  const before = begins();
+  for (let round = 0; round < 3; round++) {
+    await patching.upload(bytes);
+    await patching.apply("native", SLOW);
+    assertEquals(begins()[0], 0xe9, "it leads elsewhere");
+    await guest.lines(5);
+    await patching.revert("native", SLOW);
+    assertEquals(begins(), before);
+    await guest.lines(5);
+    await patching.unload("native");
+  }
   await guest.end();
 });
 

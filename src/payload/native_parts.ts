@@ -1,0 +1,62 @@
+/** The machine code of payloads that come by file: one arena a process, since its code is one. */
+
+import { EBUSY } from "../linux/errno.ts";
+import { MachineMemory } from "../memory/bank.ts";
+import { Vmap } from "../memory/vmap.ts";
+import type { Payload } from "./manifest.ts";
+import type { NativePayload } from "./native_payload.ts";
+import { NativePayloads } from "./native_payloads.ts";
+import { PayloadError } from "./payload_error.ts";
+
+let arena: NativePayloads | undefined;
+
+/** Made for the first that comes, and never given up: it is empty without any. */
+function nativePayloads(): NativePayloads {
+  if (arena !== undefined) return arena;
+  const machine = new MachineMemory();
+  return arena = new NativePayloads(machine, new Vmap(machine));
+}
+
+/** The objects of one payload, which come and go together. */
+export class NativeParts implements Disposable {
+  readonly #parts: readonly NativePayload[];
+  readonly #held: DisposableStack;
+
+  /** Loads them. @throws {PayloadError} what is wrong with one; then none is */
+  constructor({ name, native }: Payload) {
+    using stack = new DisposableStack();
+    this.#parts = native.map((object) => stack.use(nativePayloads().load(object.bytes, `${name}/${object.name}`)));
+    this.#held = stack.move();
+  }
+
+  /**
+   * No thread runs our machine code, but those that wait in system calls.
+   * @param inside vCPUs that are inside KVM_RUN for a page
+   * @throws {PayloadError} EBUSY one is; what is wrong with one; then none is applied
+   */
+  apply(inside: number): void {
+    this.#requireNobody(inside);
+    using stack = new DisposableStack();
+    for (const part of this.#parts) {
+      part.apply();
+      stack.defer(() => part.revert());
+    }
+    stack.move();
+  }
+
+  /** Likewise. */
+  revert(inside: number): void {
+    this.#requireNobody(inside);
+    for (const part of this.#parts.toReversed()) part.revert();
+  }
+
+  /** Unloads them. */
+  [Symbol.dispose](): void {
+    this.#held.dispose();
+  }
+
+  #requireNobody(inside: number): void {
+    if (this.#parts.length === 0 || inside === 0) return;
+    throw new PayloadError(EBUSY, `${inside} vCPUs wait for pages, inside machine code that is to change`);
+  }
+}
