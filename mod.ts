@@ -39,6 +39,7 @@ export type {
   RegionStatistics,
   ServerStatistics,
   Statistics,
+  SuccessionStatistics,
   TracedRequest,
   VcpuStatistics,
   WindowStatistics,

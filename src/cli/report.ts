@@ -34,6 +34,11 @@ export function jsonReport(outcome: Outcome, description: string, statistics: St
     ram: statistics.ram,
     regions: statistics.regions.map(({ parts: _, ...region }) => region),
     ports: statistics.ports.map(({ port, exits }) => ({ port, exits })),
+    patches: {
+      count: statistics.successions.count,
+      longest_ms: round(statistics.successions.longestMs),
+      total_ms: round(statistics.successions.totalMs),
+    },
     vcpus: statistics.vcpus.map((vcpu) => ({
       guest_ms: round(vcpu.guestMs),
       outside_ms: round(vcpu.outsideMs),
@@ -65,6 +70,7 @@ export function formatStatistics(statistics: Statistics, wallMs: number): string
     ...serverTable(servers),
     ...windowTable(statistics.windows),
     ...ramLine(statistics.ram),
+    ...successionLine(statistics.successions),
     "",
     "physical map",
     ...physicalMap(statistics),
@@ -75,6 +81,15 @@ export function formatStatistics(statistics: Statistics, wallMs: number): string
     ),
     ...(vcpus.length > MOST_VCPUS ? [`... and ${vcpus.length - MOST_VCPUS} more; --json has all`] : []),
   ].join("\n");
+}
+
+function successionLine({ count, longestMs, totalMs }: Statistics["successions"]): string[] {
+  if (count === 0) return [];
+  const mean = (totalMs / count).toFixed(2);
+  return [
+    "",
+    `code changed under the guest ${count} times: it stood still for ${mean} ms, ${longestMs.toFixed(2)} at most`,
+  ];
 }
 
 function physicalMap({ ram, regions, windows, claims }: Statistics): string[] {

@@ -192,7 +192,7 @@ export class Domain implements AsyncDisposable {
   /** What was counted so far. @throws {ReferenceError} the domain was disposed, and its counters with it */
   get statistics(): Statistics {
     if (this.#disposed) throw new ReferenceError("the domain was disposed, and its statistics with it");
-    return statisticsOf(this.#control, this.#vcpus.map(({ descriptor }) => descriptor));
+    return statisticsOf(this.#control, this.#vcpus.map(({ descriptor }) => descriptor), this.#succession?.statistics);
   }
 
   /** The last requests of each vCPU. @throws {ReferenceError} the domain was disposed */

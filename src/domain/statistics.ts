@@ -112,6 +112,18 @@ export interface Statistics {
   readonly claims: readonly (AddressRange & { readonly server: number })[];
   /** By their ids. */
   readonly vcpus: readonly VcpuStatistics[];
+  /** How often the code was changed under the guest, and for how long vCPUs were kept out of it for that. */
+  readonly successions: SuccessionStatistics;
+}
+
+/** Successions (docs/live-patching.md). */
+export interface SuccessionStatistics {
+  /** How many there were. */
+  readonly count: number;
+  /** The longest of them, in milliseconds. */
+  readonly longestMs: number;
+  /** All together, in milliseconds. */
+  readonly totalMs: number;
 }
 
 /** A request as the trace has it. Times are microseconds since the domain was made. */
@@ -146,8 +158,14 @@ export function ticksPerMs(): number {
   return (clock() - startTicks) / (performance.now() - startMs);
 }
 
+const NO_SUCCESSIONS: SuccessionStatistics = { count: 0, longestMs: 0, totalMs: 0 };
+
 /** Reads the counters; exact once the domain has stopped, else of some moment just now. */
-export function statisticsOf(control: ControlBlock, vcpuDescriptors: readonly Descriptor[]): Statistics {
+export function statisticsOf(
+  control: ControlBlock,
+  vcpuDescriptors: readonly Descriptor[],
+  successions: SuccessionStatistics = NO_SUCCESSIONS,
+): Statistics {
   const perMs = ticksPerMs();
   const exits: Record<string, number> = {};
   const ports = new Map<number, number>();
@@ -183,6 +201,7 @@ export function statisticsOf(control: ControlBlock, vcpuDescriptors: readonly De
     servers: Array.from(requests, (count, id) => serverStatistics(control, id, count, perMs))
       .filter(({ id, requests, unhandled }) => requests > 0 || unhandled > 0 || control.servers.server(id).exists),
     vcpus,
+    successions,
   };
 }
 

@@ -12,6 +12,7 @@ import { CrewMember, type CrewOwner } from "./crew.ts";
 import { happensBefore } from "./grace.ts";
 import type { ModelStart } from "./messages.ts";
 import type { ModelProcesses } from "./model_processes.ts";
+import type { SuccessionStatistics } from "./statistics.ts";
 import { VCPU_STATE, type VcpuRecord } from "./vcpu_record.ts";
 import type { VcpuPause } from "./vcpu_pause.ts";
 import { WORKER_URLS, type WorkerUrls } from "./worker_urls.ts";
@@ -70,6 +71,8 @@ export interface TakeOptions {
 /** The successions of one domain, one at a time. */
 export class Succession {
   readonly #views: ServerViews;
+  /** What vCPUs were kept out of the guest for. */
+  statistics: SuccessionStatistics = { count: 0, longestMs: 0, totalMs: 0 };
   /** Resolves when none is under way. */
   idle: Promise<void> = Promise.resolve();
 
@@ -138,7 +141,13 @@ export class Succession {
     } finally {
       pause.end("succession");
     }
-    return performance.now() - beganMs;
+    const pausedMs = performance.now() - beganMs, { count, longestMs, totalMs } = this.statistics;
+    this.statistics = {
+      count: count + 1,
+      longestMs: Math.max(longestMs, pausedMs),
+      totalMs: totalMs + pausedMs,
+    };
+    return pausedMs;
   }
 
   /** @returns the first vCPU that is not at rest in time */

@@ -16,6 +16,8 @@ for (const carrier of ["worker", "native"] as const) {
       assert(pausedMs < LIMIT_MS, `${pausedMs} ms`);
       await guest.lines(5);
     }
+    const { count, longestMs, totalMs } = guest.machine.statistics.successions;
+    assertEquals([count, longestMs > 0, totalMs >= longestMs], [6, true, true]);
     await guest.end();
   });
 }
