@@ -60,7 +60,7 @@ Boots each IMAGE in turn; its console is stdin and stdout. Ctrl-] leaves an inte
                      repeated
   --vhost-user-blk SOCKET[,irq=level][,memory=WHAT]
                      a virtio disk that a vhost-user backend serves; WHAT it gets as above; may be repeated
-  --rng              a virtio source of entropy
+  --rng              a virtio source of entropy; may be repeated
   --net KIND[,KEY=VALUE...]
                      a virtio network device (docs/virtio.md): socket,path=PATH, tap,ifname=NAME, or
                      user[,hostfwd=tcp:PORT:GUESTPORT...][,restrict=on]; all kinds take mac=ADDRESS, legacy and
@@ -138,7 +138,7 @@ export function parseRun(args: string[]): RunArguments | undefined {
   return {
     images: positional,
     machine: {
-      ...plannedOptions(options),
+      ...plannedOptions(options, args),
       carrier: carrier(given(options, "carrier") ? single(options, "carrier") : "auto"),
       deviceModels: options["device-model"].map(deviceModelArgument),
       ...(given(options, "device-model-timeout") && {
@@ -214,12 +214,15 @@ export function parseDoctor(args: string[]): DoctorArguments | undefined {
   if (positional.length > 1) throw new UsageError(`doctor takes one image, not ${positional.length}`);
   return {
     image: positional[0],
-    machine: plannedOptions(options),
+    machine: plannedOptions(options, args),
     json: options.json,
   };
 }
 
-function plannedOptions(options: Options<typeof PLANNED_STRINGS[number], typeof PLANNED_BOOLEANS[number]>) {
+function plannedOptions(
+  options: Options<typeof PLANNED_STRINGS[number], typeof PLANNED_BOOLEANS[number]>,
+  args: readonly string[],
+) {
   return {
     ...(given(options, "memory") && { memory: single(options, "memory") }),
     ...(given(options, "vcpus") && { vcpus: integer(options, "vcpus") }),
@@ -233,7 +236,7 @@ function plannedOptions(options: Options<typeof PLANNED_STRINGS[number], typeof 
     deviceTree: options["device-tree"],
     disks: options.disk.map(parseDisk),
     vhostUserBlks: options["vhost-user-blk"].map(parseVhostUser),
-    rngs: options.rng ? 1 : 0,
+    rngs: options.rng ? times(args, "--rng") : 0,
     nets: options.net.map(parseNet),
     consoles: options["virtio-console"].map(parseConsole),
   };
@@ -276,7 +279,13 @@ export function parseDm(args: string[]): DmArguments | undefined {
 }
 
 /** Options by name: every value of a string option, and whether a switch was given. */
-export type Options<S extends string, B extends string> = Record<S, string[]> & Record<B, boolean>;
+export /** How often a word stands before the end of the options. */
+function times(args: readonly string[], word: string): number {
+  const end = args.indexOf("--");
+  return args.slice(0, end < 0 ? args.length : end).filter((argument) => argument === word).length;
+}
+
+type Options<S extends string, B extends string> = Record<S, string[]> & Record<B, boolean>;
 
 /** Parses a command's arguments. Every string option is collected, so that one given twice can be refused where it makes no sense. */
 export function parse<S extends string, B extends string>(

@@ -9,7 +9,7 @@ import { clearEvent, eventDescriptor, signalEvent } from "../linux/event_descrip
 import { POLLIN } from "../linux/poll.ts";
 import { DEVICE_ID, FEATURE, USED } from "../virtio/abi.ts";
 import { BLOCK_CONFIGURATION as CONFIGURATION, BLOCK_FEATURE, MOST_BLOCK_QUEUES } from "../virtio/block_abi.ts";
-import type { VirtioDevice, VirtioTransport } from "../virtio/mmio.ts";
+import type { VirtioDevice, VirtioTransport } from "../virtio/device.ts";
 import { fitsTable, type InflightMemory, type ServedRing, type VhostUserBackend } from "../virtio/vhost_user.ts";
 import { VhostUserError } from "../virtio/vhost_user_connection.ts";
 import type { QueueLayout } from "../virtio/virtqueue.ts";

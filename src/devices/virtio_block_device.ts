@@ -21,7 +21,7 @@ import {
   SECTOR_BYTES,
 } from "../virtio/block_abi.ts";
 import { ChainBytes } from "../virtio/chain_bytes.ts";
-import type { VirtioDevice, VirtioTransport } from "../virtio/mmio.ts";
+import type { VirtioDevice, VirtioTransport } from "../virtio/device.ts";
 import { Chain } from "../virtio/chain.ts";
 import { type Virtqueue } from "../virtio/virtqueue.ts";
 import type { Disk } from "./disk_file.ts";

@@ -11,7 +11,7 @@ import {
   CONSOLE_QUEUE as QUEUE,
   CONSOLE_RESIZE as RESIZE,
 } from "../virtio/console_abi.ts";
-import type { VirtioDevice, VirtioTransport } from "../virtio/mmio.ts";
+import type { VirtioDevice, VirtioTransport } from "../virtio/device.ts";
 import { Chain } from "../virtio/chain.ts";
 import type { Virtqueue } from "../virtio/virtqueue.ts";
 import { ConsolePort, PORT_STATE, type PortDevice, type PortPeer, TransferBuffer } from "./console_port.ts";

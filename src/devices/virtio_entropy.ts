@@ -3,7 +3,7 @@
 import type { DeviceModelHost } from "../dm/host.ts";
 import { DEVICE_ID } from "../virtio/abi.ts";
 import { ChainBytes } from "../virtio/chain_bytes.ts";
-import type { VirtioDevice, VirtioTransport } from "../virtio/mmio.ts";
+import type { VirtioDevice, VirtioTransport } from "../virtio/device.ts";
 import { Chain } from "../virtio/chain.ts";
 import { virtioOverMmio, type VirtioPlace } from "./virtio_place.ts";
 

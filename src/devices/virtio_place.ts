@@ -4,7 +4,9 @@ import type { DeviceModelHost } from "../dm/host.ts";
 import { clearEvent, signalEvent } from "../linux/event_descriptor.ts";
 import { POLLIN } from "../linux/poll.ts";
 import { MMIO, MMIO_BYTES } from "../virtio/abi.ts";
-import { type InterruptPin, stateWords, type VirtioDevice, VirtioMmio } from "../virtio/mmio.ts";
+import type { InterruptPin, VirtioDevice } from "../virtio/device.ts";
+import { stateWords } from "../virtio/mmio_state.ts";
+import { VirtioMmio } from "../virtio/mmio.ts";
 
 /** Plain data: it travels to the model. */
 export interface VirtioPlace {

@@ -2,52 +2,9 @@
 
 import type { GuestMemoryAccess, RangeHandler } from "../dm/host.ts";
 import { AVAILABLE, DESCRIPTOR, FEATURE, INTERRUPT, MAGIC, MAX_QUEUE_SIZE, MMIO, STATUS, VERSION } from "./abi.ts";
+import type { InterruptPin, VirtioDevice, VirtioTransport, VirtioVariant } from "./device.ts";
+import { QUEUE_WORD, queueWords, RING_REGISTERS, WORD } from "./mmio_state.ts";
 import { type QueueLayout, Virtqueue } from "./virtqueue.ts";
-
-/** What is behind the registers. Queues and what is in them are its business once it is started. */
-export interface VirtioDevice {
-  /** One of DEVICE_ID. */
-  readonly id: number;
-  /** Features of its type, by the number of their bit; those of all devices are not among them. */
-  readonly features: readonly number[];
-  /** Optional features of its rings, if it does not serve them as {@linkcode Virtqueue} does. */
-  readonly ringFeatures?: readonly number[];
-  readonly queues: number;
-  /** The largest size of each. */
-  readonly queueSize: number;
-  /** Its configuration, as the driver reads it. */
-  readonly configuration: Uint8Array;
-  /** Set before anything else is done. */
-  transport: VirtioTransport;
-  /** The driver has written to the configuration. */
-  configure?(offset: number, size: number, value: number): void;
-  /** The driver is ready. @param features all that both sides take */
-  start(features: ReadonlySet<number>): void;
-  /** There may be something in a queue. */
-  notified(queue: number): void;
-  /**
-   * Where KVM has that, notifications of a queue signal an eventfd, which stays the host's: the device hands it on, and is
-   * not notified. Without this, the eventfd is watched, and it is.
-   */
-  takeNotifications?(queue: number, event: number): void;
-  /** Whether it would do something if it were notified; without it, it waits until it is. */
-  hasWork?(queue: number): boolean;
-  /** Whatever is under way is not given back any more. */
-  reset(): void;
-}
-
-/** What a device has of its transport. */
-export interface VirtioTransport {
-  readonly queues: readonly Virtqueue[];
-  /** The driver is to see what was given back, and to hear of it, if it wants to. */
-  usedBuffer(queue: Virtqueue): void;
-  /** The driver is to hear of what was given back: who serves the rings in the device's stead knows that it wants to. */
-  called(): void;
-  /** The configuration has changed. */
-  changed(): void;
-  /** The driver has done what makes no sense: the device is not looked at until it is reset (2.1.2, DEVICE_NEEDS_RESET). */
-  fail(): void;
-}
 
 /** "XENO". */
 const VENDOR = 0x4f4e_4558;
@@ -57,59 +14,6 @@ const RING_FEATURES: readonly number[] = [FEATURE.RING_INDIRECT_DESC, FEATURE.RI
 
 /** What legacy devices divide rings by, if the driver does not say (4.2.4). */
 const LEGACY_PAGE = 4096;
-
-/** Words of a device's state: its registers, then each queue's words. */
-const WORD = {
-  STATUS: 0,
-  INTERRUPTS: 1,
-  GENERATION: 2,
-  DEVICE_FEATURES_SELECT: 3,
-  DRIVER_FEATURES_SELECT: 4,
-  DRIVER_FEATURES: 5, // two words
-  QUEUE_SELECT: 7,
-  PAGE_SIZE: 8,
-  /** Not 0 as soon as the rest is what it is after a reset. */
-  MADE: 9,
-  QUEUES: 16,
-} as const;
-
-/** Words of a queue: what the driver has said of it, then the queue's own. */
-const QUEUE_WORD = { SIZE: 0, ALIGN: 1, PAGE: 2, READY: 3, DESCRIPTORS: 4, AVAILABLE: 6, USED: 8, OWN: 16 } as const;
-
-/** Halves of the addresses of a queue's rings. */
-const RING_REGISTERS: Readonly<Record<number, number>> = {
-  [MMIO.QUEUE_DESC_LOW]: QUEUE_WORD.DESCRIPTORS,
-  [MMIO.QUEUE_DESC_HIGH]: QUEUE_WORD.DESCRIPTORS + 1,
-  [MMIO.QUEUE_DRIVER_LOW]: QUEUE_WORD.AVAILABLE,
-  [MMIO.QUEUE_DRIVER_HIGH]: QUEUE_WORD.AVAILABLE + 1,
-  [MMIO.QUEUE_DEVICE_LOW]: QUEUE_WORD.USED,
-  [MMIO.QUEUE_DEVICE_HIGH]: QUEUE_WORD.USED + 1,
-};
-
-/** Words of state that a device needs: in memory that outlives its model, so that another can go on with it. */
-export function stateWords({ queues, queueSize }: Pick<VirtioDevice, "queues" | "queueSize">): number {
-  return WORD.QUEUES + queues * queueWords(queueSize);
-}
-
-function queueWords(queueSize: number): number {
-  return QUEUE_WORD.OWN + Virtqueue.stateWords(queueSize);
-}
-
-/** The device's interrupt. */
-export interface InterruptPin {
-  /** There is something for the driver. */
-  raise(): void;
-  /** The driver has seen all that there was. */
-  lower(): void;
-}
-
-/** How a device is not as usual. */
-export interface VirtioVariant {
-  /** As before virtio 1.0. */
-  readonly legacy?: boolean;
-  /** It sees only some of the guest's memory. */
-  readonly isRestricted?: boolean;
-}
 
 /** Registers as a range of memory. */
 export class VirtioMmio implements RangeHandler, VirtioTransport {

@@ -9,7 +9,8 @@ import {
   CONSOLE_EVENT as EVENT,
   CONSOLE_QUEUE as QUEUE,
 } from "../../src/virtio/console_abi.ts";
-import { stateWords, VirtioMmio } from "../../src/virtio/mmio.ts";
+import { stateWords } from "../../src/virtio/mmio_state.ts";
+import { VirtioMmio } from "../../src/virtio/mmio.ts";
 import type { ConsolePort, PortPeer, TransferBuffer } from "../../src/devices/console_port.ts";
 import type { TerminalSize } from "../../src/devices/port_console.ts";
 import { VirtioConsole } from "../../src/devices/virtio_console_device.ts";

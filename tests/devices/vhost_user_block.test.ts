@@ -8,7 +8,7 @@ import { POLLIN, PollSet } from "../../src/linux/poll.ts";
 import { FEATURE } from "../../src/virtio/abi.ts";
 import { BLOCK_CONFIGURATION, BLOCK_FEATURE } from "../../src/virtio/block_abi.ts";
 import { VhostUserError } from "../../src/virtio/vhost_user_connection.ts";
-import type { VirtioTransport } from "../../src/virtio/mmio.ts";
+import type { VirtioTransport } from "../../src/virtio/device.ts";
 import { PROTOCOL_FEATURES } from "../../src/virtio/vhost_user_abi.ts";
 import { bits, FakeBackend } from "../virtio/fake_backend.ts";
 import { layoutOf, TestMemory } from "../virtio/test_ring.ts";

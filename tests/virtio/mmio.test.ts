@@ -2,13 +2,9 @@
 
 import { assertEquals } from "@std/assert";
 import { FEATURE, INTERRUPT, MMIO, STATUS } from "../../src/virtio/abi.ts";
-import {
-  stateWords,
-  type VirtioDevice,
-  VirtioMmio,
-  type VirtioTransport,
-  type VirtioVariant,
-} from "../../src/virtio/mmio.ts";
+import type { VirtioDevice, VirtioTransport, VirtioVariant } from "../../src/virtio/device.ts";
+import { stateWords } from "../../src/virtio/mmio_state.ts";
+import { VirtioMmio } from "../../src/virtio/mmio.ts";
 import { layoutOf, PAGE, PAGES, TestMemory } from "./test_ring.ts";
 
 const { ACKNOWLEDGE, DRIVER, DRIVER_OK, FEATURES_OK, NEEDS_RESET } = STATUS;
