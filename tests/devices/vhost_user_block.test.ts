@@ -39,6 +39,7 @@ class Scene implements Disposable {
       watch: (watch) => this.watches.push(watch),
       beforeStop: (stop) => this.stops.push(stop),
       beforeRelief: (finish) => this.reliefs.push(finish),
+      whenRelieved: () => {},
       waitFor: (descriptor, events) => {
         this.fake.step();
         const poll = new PollSet(1);

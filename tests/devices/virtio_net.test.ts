@@ -56,11 +56,12 @@ class Scene {
   interrupts = 0;
 
   constructor(legacy = false) {
-    const host: Pick<DeviceModelHost, "memory" | "watch" | "beforeSleep" | "beforeStop"> = {
+    const host: Pick<DeviceModelHost, "memory" | "watch" | "beforeSleep" | "beforeStop" | "whenRelieved"> = {
       memory: this.memory,
       watch: (watch) => void (this.watch = watch),
       beforeSleep() {},
       beforeStop() {},
+      whenRelieved() {},
     };
     this.device = new VirtioNet(host as DeviceModelHost, this.network, MAC, legacy);
     this.device.transport = {

@@ -62,7 +62,13 @@ const halves = new Uint16Array(buffer), words = new Uint32Array(buffer), bytes =
 /** The device's side: what it has of a domain. */
 const watches: Watch[] = [];
 const memory = new GrantedMemory(new GuestMemory(p2m, new BankViews(machine.tableAddress)), "all", () => {});
-const host = { memory, watch: (watch: Watch) => watches.push(watch), beforeStop() {} };
+const host = {
+  memory,
+  watch: (watch: Watch) => watches.push(watch),
+  beforeStop() {},
+  beforeRelief() {},
+  whenRelieved() {},
+};
 const disk = openDisk(path, false), device = new VirtioBlock(host as unknown as DeviceModelHost, disk, 1, true);
 const queue = new Virtqueue(memory, new Uint32Array(Virtqueue.stateWords(QUEUE_SIZE)));
 let interrupts = 0;
