@@ -2,6 +2,7 @@
 
 import type { Cache } from "./cache.ts";
 import { CpioWriter } from "./cpio.ts";
+import { addExecutable } from "./executables.ts";
 import { INIT, PLACES } from "./init.ts";
 import type { Kernel } from "./kernel.ts";
 import { find, run } from "./programs.ts";
@@ -42,16 +43,9 @@ async function write(path: string, kernel: Kernel): Promise<void> {
     if (applet !== "busybox") archive.link(`${PLACES.programs}/${applet}`, "busybox");
   }
   archive.link("/bin/sh", PLACES.busybox);
-  const deno = Deno.execPath(); // the native one, also when a wrapper (npm's, a link) started it
-  archive.file(PLACES.deno, Deno.readFileSync(deno), 0o755);
-  for (const library of await sharedLibraries(deno)) archive.file(library, Deno.readFileSync(library), 0o755);
+  // The native one, also when a wrapper (npm's, a link) started it.
+  await addExecutable(archive, PLACES.deno, Deno.execPath());
   archive.end();
-}
-
-/** The files that the dynamic linker maps, itself included: every path that ldd(1) prints. */
-async function sharedLibraries(executable: string): Promise<string[]> {
-  const { stdout } = await run("ldd", [executable]);
-  return [...new Set(stdout.match(/\/\S+/g) ?? [])];
 }
 
 /** Changes when the file does. */

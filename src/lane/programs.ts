@@ -20,14 +20,15 @@ const NEEDED: readonly Program[] = ["qemu-system-x86_64", "busybox"];
 
 /** The path of a program. @throws {LaneUnavailable} naming the packages of all that are missing */
 export function find(program: Program): string {
-  const path = search(program);
+  const path = pathOf(program);
   if (path !== undefined) return path;
-  const missing = [program, ...NEEDED].filter((name) => search(name) === undefined);
+  const missing = [program, ...NEEDED].filter((name) => pathOf(name) === undefined);
   const packages = [...new Set(missing.map((name) => PACKAGES[name]))].sort().join(" ");
   throw new LaneUnavailable(`the lane needs ${program}, which is not installed (Debian: apt-get install ${packages})`);
 }
 
-function search(program: Program): string | undefined {
+/** Where a program is, if it is on the path. */
+export function pathOf(program: string): string | undefined {
   return (Deno.env.get("PATH") ?? "").split(":").filter((directory) => directory !== "")
     .map((directory) => `${directory}/${program}`).find(isExecutable);
 }
