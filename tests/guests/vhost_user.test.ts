@@ -1,4 +1,4 @@
-/** Disks that somebody else's vhost-user backend serves, as guests drive them. The lane's machine has no such daemon. */
+/** Disks that somebody else's vhost-user backend serves, as our own guests drive them. Linux does in tests/lane/machine/linux_root.test.ts. */
 
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { boot, type BootOptions } from "xenolith/testing";

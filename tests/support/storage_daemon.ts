@@ -16,21 +16,28 @@ export interface StorageDaemonOptions {
   readonly isSerial?: boolean;
 }
 
+/** The daemon's arguments: it serves an image at a socket. */
+export function storageDaemonArguments(image: string, socket: string, options: StorageDaemonOptions = {}): string[] {
+  const { format = "raw", fileOptions = "aio=threads", isSerial = false } = options;
+  return [
+    ...isSerial ? ["--object", "main-loop,id=main,thread-pool-max=1"] : [],
+    "--blockdev",
+    `driver=file,node-name=file,filename=${image},${fileOptions}`,
+    "--blockdev",
+    `driver=${format},node-name=image,file=file`,
+    "--export",
+    `type=vhost-user-blk,id=export,node-name=image,addr.type=unix,addr.path=${socket},writable=on`,
+  ];
+}
+
 /** A daemon that serves an image at a socket. Leaving `await using` kills it. */
 export class StorageDaemon implements AsyncDisposable {
   readonly #child: Deno.ChildProcess;
 
   private constructor(image: string, readonly socket: string, options: StorageDaemonOptions) {
-    const { format = "raw", fileOptions = "aio=threads", isSerial = false } = options;
     this.#child = new Deno.Command("qemu-storage-daemon", {
       args: [
-        ...isSerial ? ["--object", "main-loop,id=main,thread-pool-max=1"] : [],
-        "--blockdev",
-        `driver=file,node-name=file,filename=${image},${fileOptions}`,
-        "--blockdev",
-        `driver=${format},node-name=image,file=file`,
-        "--export",
-        `type=vhost-user-blk,id=export,node-name=image,addr.type=unix,addr.path=${socket},writable=on`,
+        ...storageDaemonArguments(image, socket, options),
         "--chardev",
         "stdio,id=monitor",
         "--monitor",
