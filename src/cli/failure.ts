@@ -11,7 +11,9 @@ import { STATUS } from "../domain/outcome.ts";
 import { UsageError } from "../machine/options.ts";
 import { UserfaultUnavailable } from "../linux/userfaultfd.ts";
 import { LaneError } from "../lane/errors.ts";
+import { EAGAIN, EBUSY } from "../linux/errno.ts";
 import { PayloadError } from "../payload/payload_error.ts";
+import { ControlRefusal, RunUnavailable } from "./control_client.ts";
 
 /** Errors of the user, and those of the host. */
 const USER = [UsageError, ImageError, SocketPathError, PayloadError];
@@ -22,11 +24,16 @@ const HOST = [
   LinuxError,
   MachineMemoryError,
   HypervisorUnavailable,
+  RunUnavailable,
 ];
+
+/** What a run refuses only now. */
+const FOR_NOW: readonly (number | undefined)[] = [EAGAIN, EBUSY];
 
 /** The exit status that an error stands for. */
 export function statusOf(error: unknown): number {
   if (error instanceof LaneError) return error.status;
+  if (error instanceof ControlRefusal) return FOR_NOW.includes(error.errno) ? STATUS.HOST : STATUS.USAGE;
   if (USER.some((kind) => error instanceof kind)) return STATUS.USAGE;
   return HOST.some((kind) => error instanceof kind) ? STATUS.HOST : STATUS.INTERNAL;
 }

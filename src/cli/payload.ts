@@ -1,4 +1,4 @@
-/** `payload`: builds payloads for the running hypervisor, and says what one is. */
+/** `payload`: builds payloads for the running hypervisor, says what one is, and has a run apply them. */
 
 import { STATUS } from "../domain/outcome.ts";
 import { UsageError } from "../machine/options.ts";
@@ -38,7 +38,10 @@ async function carryOut(asked: PayloadArguments): Promise<void> {
       const keys = await Promise.all(asked.keys.map(async (path) => parsePublicKey(path, await readText(path))));
       const { name, id } = await verifyPayload(await readPayload(asked.file), keys);
       console.log(`${asked.file}: signed by ${name} (key ${id})`);
+      return;
     }
+    default:
+      console.log(await (await import("./payload_operations.ts")).operate(asked));
   }
 }
 

@@ -1,12 +1,12 @@
 /** --control: the commands of docs/control-protocol.md, and what clients get wrong. */
 
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { ControlClient } from "../../src/cli/control_client.ts";
 import { ANY_KVM, testWith } from "../support/capabilities.ts";
 import { assertOneLine, type Command, finish, start } from "../support/command.ts";
-import { ControlClient } from "../support/control_client.ts";
 
-const NAMES = "status, statistics, pause, resume, kick, shutdown, request-shutdown, " +
-  "payload-upload, payload-get, payload-list, payload-apply, payload-revert, payload-replace, payload-unload";
+const NAMES = "status, statistics, pause, resume, kick, shutdown, request-shutdown, payload-upload, payload-get, " +
+  "payload-list, payload-apply, payload-revert, payload-replace, payload-unload";
 
 /** Runs a guest with a control socket, until it has printed `ready`. */
 async function controlled(

@@ -90,8 +90,8 @@ testWith([], "payload --help lists what there is", async () => {
 });
 
 const REFUSED: readonly [string, string[], RegExp][] = [
-  ["nothing", [], /^xenolith: payload: nothing to do: build, info or verify; --help says how$/],
-  ["an unknown command", ["make"], /^xenolith: payload: unknown command make: build, info or verify/],
+  ["nothing", [], /^xenolith: payload: nothing to do: build, info, verify, upload, .* or load; --help says how$/],
+  ["an unknown command", ["make"], /^xenolith: payload: unknown command make: build, info, verify, upload/],
   ["a build without output", ["build", FIX], /^xenolith: payload build: -o is missing/],
   ["a build of nothing", ["build", "-o", "x"], /^xenolith: payload build takes one definition, not 0/],
   ["a definition that is missing", ["build", "none.ts", "-o", "x"], /none.ts: no such file$/],

@@ -1,9 +1,9 @@
 /** --stop: a guest is asked to power off from outside; and what is wrong with asking. */
 
 import { assertEquals, assertRejects } from "@std/assert";
+import { ControlClient } from "../../src/cli/control_client.ts";
 import { ANY_KVM, testWith } from "../support/capabilities.ts";
 import { assertOneLine, type Command, finish, start } from "../support/command.ts";
-import { ControlClient } from "../support/control_client.ts";
 
 /** Runs a guest with a control socket, until it has printed `ready`. */
 async function running(
