@@ -22,9 +22,14 @@ export async function main(args: string[]): Promise<never> {
     case "payload":
       Deno.exit(await (await import("./payload.ts")).payload(rest));
       break;
+    case "dev":
+      Deno.exit(await (await import("./dev.ts")).dev(rest));
+      break;
     default:
       console.error(
-        `xenolith: ${command === undefined ? "no command" : `unknown command ${command}`}: run, doctor, dm or payload`,
+        `xenolith: ${
+          command === undefined ? "no command" : `unknown command ${command}`
+        }: run, doctor, dm, payload or dev`,
       );
       Deno.exit(USAGE_STATUS);
   }

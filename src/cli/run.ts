@@ -3,6 +3,7 @@
 import { type Outcome, STATUS } from "../domain/outcome.ts";
 import { type Machine, startMachine, successionOf } from "../machine/machine.ts";
 import { loadFile } from "../machine/files.ts";
+import type { LivePatching, LivePatchingOptions } from "../payload/live_patching.ts";
 import type { PayloadKey } from "../payload/signature.ts";
 import { describeOutcome } from "../machine/disassemble.ts";
 import { parseRun, RUN_HELP, type RunArguments } from "./arguments.ts";
@@ -19,7 +20,6 @@ const SILENT: ReadonlySet<string> = new Set(["poweroff", "exit", "left"]);
 
 /** @returns the exit status: the first that is not zero, in the images' order */
 export async function run(args: string[]): Promise<number> {
-  let status: number = STATUS.OK;
   try {
     const parsed = parseRun(args);
     if (parsed === undefined) {
@@ -28,10 +28,29 @@ export async function run(args: string[]): Promise<number> {
     }
     if (parsed.stop !== undefined) return await (await import("./stop.ts")).requestPowerOff(parsed.stop);
     if (parsed.lane) return await (await import("./lane.ts")).runInLane(args, parsed);
-    const keys = await readKeys(parsed.payloadKeys), signals = new Interruption();
+    return await runImages(parsed);
+  } catch (error) {
+    return sayFailure(error);
+  }
+}
+
+/** Who has the hypervisor of a running guest changed. */
+export interface Changer {
+  /** The sources that the program was started from; a directory, with a slash at its end. */
+  readonly root: URL;
+  /** Begins with the payloads of a machine that runs; disposing the result ends that. */
+  follow(patching: LivePatching): AsyncDisposable;
+}
+
+/** Runs what was asked for. @returns the exit status */
+export async function runImages(args: RunArguments, changer?: Changer): Promise<number> {
+  let status: number = STATUS.OK;
+  try {
+    const surroundings = { keys: await readKeys(args.payloadKeys), signals: new Interruption(), changer };
+    const { signals } = surroundings;
     onSignals((signal) => signals.raise({ kind: "signal", status: SIGNALS[signal], reason: `ended by ${signal}` }));
-    for (const image of parsed.images) {
-      const outcome = await runToTheEnd(image, parsed, keys, signals);
+    for (const image of args.images) {
+      const outcome = await runToTheEnd(image, args, surroundings);
       status ||= outcome.status;
       if (outcome.kind === "signal" || outcome.kind === "left") break;
     }
@@ -40,6 +59,13 @@ export async function run(args: string[]): Promise<number> {
     status ||= failed;
   }
   return status;
+}
+
+/** What is the same for all images. */
+interface Surroundings {
+  readonly keys: Keys;
+  readonly signals: Interruption;
+  readonly changer: Changer | undefined;
 }
 
 /** An ending from outside. It is kept: one that comes between two boots, or too late for the first, ends the next. */
@@ -61,12 +87,12 @@ class Interruption {
 }
 
 /** Boots the image until it ends otherwise than by a reset that may be followed. The time-out counts for all boots. */
-async function runToTheEnd(image: string, args: RunArguments, keys: Keys, signals: Interruption): Promise<Outcome> {
+async function runToTheEnd(image: string, args: RunArguments, surroundings: Surroundings): Promise<Outcome> {
   const timeout = new Interruption();
   const timer = armTimeout(timeout, args.timeoutMs);
   try {
     for (;;) {
-      const outcome = await runOnce(image, args, keys, [signals, timeout]);
+      const outcome = await runOnce(image, args, surroundings, timeout);
       if (outcome.kind !== "reset" || !args.reboot) return outcome;
     }
   } finally {
@@ -74,15 +100,22 @@ async function runToTheEnd(image: string, args: RunArguments, keys: Keys, signal
   }
 }
 
-async function runOnce(image: string, args: RunArguments, keys: Keys, interruptions: Interruption[]): Promise<Outcome> {
+async function runOnce(
+  image: string,
+  args: RunArguments,
+  { keys, signals, changer }: Surroundings,
+  timeout: Interruption,
+): Promise<Outcome> {
   const startMs = performance.now();
   using terminal = openTerminal();
   await using control = args.control === undefined ? undefined : await listen(args.control);
   await using machine = await startMachine({ ...args.machine, image }, terminal.console, (machine) => {
-    for (const interruption of interruptions) interruption.attach(machine);
+    for (const interruption of [signals, timeout]) interruption.attach(machine);
   });
-  await using patching = control === undefined ? undefined : await livePatching(machine, keys);
+  const isPatched = control !== undefined || changer !== undefined;
+  await using patching = isPatched ? await livePatching(machine, { keys, root: changer?.root }) : undefined;
   control?.serve(machine, patching?.commands);
+  await using _changes = patching && changer?.follow(patching.operations);
   const outcome = await machine.ended;
   terminal[Symbol.dispose]();
   await report(image, args, machine, outcome, performance.now() - startMs);
@@ -102,11 +135,15 @@ async function readKeys(files: readonly string[]): Promise<Keys> {
   }));
 }
 
-async function livePatching(machine: Machine, keys: Keys) {
+async function livePatching(machine: Machine, options: LivePatchingOptions) {
   const { LivePatching } = await import("../payload/live_patching.ts");
   const { payloadCommands } = await import("../payload/control_commands.ts");
-  const patching = new LivePatching(successionOf(machine), { keys });
-  return { commands: payloadCommands(patching), [Symbol.asyncDispose]: () => patching[Symbol.asyncDispose]() };
+  const operations = new LivePatching(successionOf(machine), options);
+  return {
+    operations,
+    commands: payloadCommands(operations),
+    [Symbol.asyncDispose]: () => operations[Symbol.asyncDispose](),
+  };
 }
 
 /** Before the guest runs: who sees its first words may connect. */

@@ -52,9 +52,17 @@ export interface SuccessionParts {
   modelStart(server: number): ModelStart;
 }
 
-/** A generation that has loaded its code, and waits. */
-export interface Generation {
+/** Where a generation has the module of a device model, by the URL with which the model was asked for. */
+export type ModulePlace = (url: string) => string;
+
+/** What a generation runs. */
+interface Sources {
   readonly urls: WorkerUrls;
+  readonly place: ModulePlace;
+}
+
+/** A generation that has loaded its code, and waits. */
+export interface Generation extends Sources {
   readonly crew: Crew;
 }
 
@@ -77,14 +85,14 @@ export class Succession {
   idle: Promise<void> = Promise.resolve();
 
   /** Of the generation that is there. */
-  #urls: WorkerUrls = WORKER_URLS;
+  #sources: Sources = { urls: WORKER_URLS, place: (url) => url };
 
   constructor(private readonly parts: SuccessionParts) {
     this.#views = new ServerViews(parts.control.servers);
   }
 
-  /** Has a generation load its code. Nothing else changes. @throws {SuccessionError} EIO it does not load */
-  async prepare(urls: WorkerUrls): Promise<Generation> {
+  /** Has a generation load its code. Nothing else changes. @param place of a model's module; default: its own @throws {SuccessionError} EIO it does not load */
+  async prepare(urls: WorkerUrls, place: ModulePlace = (url) => url): Promise<Generation> {
     const { crew, role, owner } = this.parts;
     const member = (name: string, kind: "carrier" | "dispatcher" | "model") => new CrewMember(kind, name, owner, urls);
     const next = {
@@ -94,10 +102,10 @@ export class Succession {
     const members = [...next.carriers, ...next.models];
     const results = await Promise.all([
       ...next.carriers.map((carrier, waiter) => carrier.load(this.parts.carrierStart(waiter))),
-      ...next.models.map((model, server) => model.load(this.parts.modelStart(server))),
+      ...next.models.map((model, server) => model.load(this.#modelStart(server, place))),
     ]);
     const failures = [...results, await this.parts.processes.prepare(urls.process)].filter((why) => why !== undefined);
-    if (failures.length === 0) return { urls, crew: next };
+    if (failures.length === 0) return { urls, place, crew: next };
     for (const member of members) member.terminate();
     this.parts.processes.drop();
     throw new SuccessionError(EIO, failures[0]);
@@ -113,12 +121,17 @@ export class Succession {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.idle = promise;
     try {
-      const before = this.#urls, pausedMs = await this.#takeOver(next, options);
+      const before = this.#sources, pausedMs = await this.#takeOver(next, options);
       await this.#proveModels(before);
       return pausedMs;
     } finally {
       resolve();
     }
+  }
+
+  #modelStart(server: number, place: ModulePlace): ModelStart {
+    const start = this.parts.modelStart(server);
+    return { ...start, module: start.module === undefined ? undefined : place(start.module) };
   }
 
   /** Models take their time to begin: meanwhile the vCPUs run, and wait only for those whom they ask something. */
@@ -195,20 +208,20 @@ export class Succession {
     for (const member of [...crew.models, ...left]) member.terminate();
   }
 
-  #enter({ crew: next, urls }: Generation): void {
+  #enter({ crew: next, ...sources }: Generation): void {
     const { crew } = this.parts;
     next.models.forEach((model, server) => {
       this.#relieve(server, RELIEF.NONE);
       crew.models[server] = model;
-      model.start({ ...this.parts.modelStart(server), inherits: true });
+      model.start({ ...this.#modelStart(server, sources.place), inherits: true });
     });
     next.carriers.forEach((carrier, waiter) => this.#carry(waiter, carrier));
-    this.#urls = urls;
+    this.#sources = sources;
   }
 
-  /** Waits until all models serve. Where one does not, the code that was there takes over again. @param before its modules */
-  async #proveModels(before: WorkerUrls): Promise<void> {
-    const { crew: { models }, processes, control } = this.parts, taking = processes.take(this.#urls.process);
+  /** Waits until all models serve. Where one does not, the code that was there takes over again. @param before what it runs */
+  async #proveModels(before: Sources): Promise<void> {
+    const { crew: { models }, processes, control } = this.parts, taking = processes.take(this.#sources.urls.process);
     await Promise.all(models.map((model) => model.ready));
     const failedProcess = await taking, failed = models.find((model) => model.idle);
     const why = failed === undefined ? failedProcess : `${failed.name}: ${failed.failure}`;
@@ -233,17 +246,17 @@ export class Succession {
    * Those whom vCPUs may wait for have their old code first; then all have. Where that fails, too, the domain has nobody, and
    * its owner hears of it.
    */
-  async #restore(before: WorkerUrls): Promise<void> {
+  async #restore(before: Sources): Promise<void> {
     const { crew: { models }, owner } = this.parts;
     for (const [server, { idle, name }] of models.entries()) {
       if (!idle) continue;
-      const model = models[server] = new CrewMember("model", name, owner, before);
-      model.start({ ...this.parts.modelStart(server), inherits: true });
+      const model = models[server] = new CrewMember("model", name, owner, before.urls);
+      model.start({ ...this.#modelStart(server, before.place), inherits: true });
       await model.ready;
     }
     try {
-      await this.#takeOver(await this.prepare(before), { limitMs: RESTORE_LIMIT_MS });
-      await this.parts.processes.take(before.process);
+      await this.#takeOver(await this.prepare(before.urls, before.place), { limitMs: RESTORE_LIMIT_MS });
+      await this.parts.processes.take(before.urls.process);
     } catch (error) {
       owner.memberEnded("the generation before", (error as Error).message);
     }

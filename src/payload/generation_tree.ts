@@ -29,8 +29,15 @@ export class GenerationTrees implements AsyncDisposable {
 
   /** The Workers' modules in such a tree. */
   static urls(tree: URL): WorkerUrls {
-    const place = (url: string) => new URL(url.slice(PROGRAM_ROOT.href.length), tree).href;
-    return Object.fromEntries(Object.entries(WORKER_URLS).map(([role, url]) => [role, place(url)])) as WorkerUrls;
+    return Object.fromEntries(
+      Object.entries(WORKER_URLS).map(([role, url]) => [role, GenerationTrees.place(tree, url)]),
+    ) as WorkerUrls;
+  }
+
+  /** Where such a tree has a module: in itself what the program's sources have, any other where it is. */
+  static place(tree: URL, url: string): string {
+    const { href } = PROGRAM_ROOT;
+    return url.startsWith(`${href}src/`) ? new URL(url.slice(href.length), tree).href : url;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

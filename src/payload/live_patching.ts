@@ -1,7 +1,7 @@
 /** The payloads of one running domain: Xen's operations, states and error numbers (xen/common/livepatch.c). */
 
 import { EAGAIN, EBUSY, EEXIST, EINVAL, ENOENT } from "../linux/errno.ts";
-import { type Succession, SuccessionError } from "../domain/succession.ts";
+import { type Succession, SuccessionError, type TakeOptions } from "../domain/succession.ts";
 import { checkExpectations } from "./expectations.ts";
 import { decodePayload, type PayloadFile } from "./format.ts";
 import { GenerationTrees } from "./generation_tree.ts";
@@ -11,7 +11,7 @@ import { hooksPath, type Payload } from "./manifest.ts";
 import { NativeParts } from "./native_parts.ts";
 import { PayloadError } from "./payload_error.ts";
 import { type PayloadKey, verifyPayload } from "./signature.ts";
-import { buildIdOf, SourceTree } from "./source_tree.ts";
+import { buildIdOf, PROGRAM_ROOT, SourceTree } from "./source_tree.ts";
 
 /** How long vCPUs and device models may take to come to rest, unless somebody says otherwise (Xen: 30 ms). */
 export const DEFAULT_LIMIT_MS = 30;
@@ -33,6 +33,8 @@ export interface PayloadStatus {
 export interface LivePatchingOptions {
   /** Only payloads that one of these has signed are taken; undefined: any. */
   readonly keys?: readonly PayloadKey[];
+  /** The sources that the program was started from, if its own change meanwhile; a directory, with a slash at its end. */
+  readonly root?: URL;
 }
 
 /** How an operation is carried out. */
@@ -63,14 +65,21 @@ export class LivePatching implements AsyncDisposable {
   readonly #uploaded = new Map<string, Uploaded>();
   /** Those that are applied, from the bottom up. */
   #stack: Uploaded[] = [];
-  readonly #trees = new GenerationTrees();
+  readonly #sources: SourceTree;
+  readonly #trees: GenerationTrees;
+  /** Where device models' modules are, by the URLs with which they were asked for, if not there. */
+  #models: ReadonlyMap<string, string> = new Map();
   #base: Promise<string> | undefined;
   #running: string | undefined;
 
   constructor(
     private readonly succession: Pick<Succession, "prepare" | "take">,
     private readonly options: LivePatchingOptions = {},
-  ) {}
+  ) {
+    const { root = PROGRAM_ROOT } = options;
+    this.#sources = new SourceTree(root);
+    this.#trees = new GenerationTrees(root);
+  }
 
   /**
    * Takes a payload: CHECKED.
@@ -95,7 +104,7 @@ export class LivePatching implements AsyncDisposable {
 
   /** The hypervisor's own. @throws {PayloadError} EOPNOTSUPP */
   get buildId(): Promise<string> {
-    return this.#base ??= buildIdOf(new SourceTree().root);
+    return this.#base ??= buildIdOf(this.#sources.root);
   }
 
   /** @throws {PayloadError} ENOENT */
@@ -163,6 +172,20 @@ export class LivePatching implements AsyncDisposable {
     });
   }
 
+  /**
+   * Has device models' modules taken from elsewhere, and loads them anew; the payloads stay as they are.
+   * @param models by the URL with which a model was asked for: where its module is from now on
+   * @throws {PayloadError} EBUSY as for {@linkcode apply}; EIO: a module does not load, or fails: those before it go on;
+   *   EAGAIN
+   */
+  async refresh(models: ReadonlyMap<string, string>, limitMs: number = DEFAULT_LIMIT_MS): Promise<Pause> {
+    return await this.#exclusively("device models", async () => {
+      const pausedMs = await this.#take(this.#stack, models, { limitMs });
+      this.#models = models;
+      return { pausedMs };
+    });
+  }
+
   /** After the end of the run: nothing is called any more. */
   async [Symbol.asyncDispose](): Promise<void> {
     for (const { native } of this.#stack.toReversed()) native.revert(0);
@@ -180,7 +203,8 @@ export class LivePatching implements AsyncDisposable {
     if (!nodeps && depends !== top) {
       throw new PayloadError(EINVAL, `${name}: depends on ${depends}, and would lie on ${top}`);
     }
-    await checkExpectations(payload, sourcesOf(below));
+    const sources = below.reduce((tree, { file }) => tree.with(file.payload), this.#sources);
+    await checkExpectations(payload, sources);
   }
 
   /** @param off what is taken off in the same stop */
@@ -212,11 +236,15 @@ export class LivePatching implements AsyncDisposable {
     limitMs: number,
     atRest: (inside: number) => Promise<void>,
   ): Promise<number> {
-    const { succession } = this, tree = await this.#trees.of(over(stack));
     const resets = stack.at(-1)?.file.payload.modules.some(({ handOver }) => handOver === "reset") ?? false;
+    return await this.#take(stack, this.#models, { limitMs, atRest, resets });
+  }
+
+  async #take(stack: readonly Uploaded[], models: ReadonlyMap<string, string>, options: TakeOptions): Promise<number> {
+    const { succession } = this, tree = await this.#trees.of(over(stack));
+    const place = (url: string) => models.get(url) ?? GenerationTrees.place(tree, url);
     try {
-      const generation = await succession.prepare(GenerationTrees.urls(tree));
-      return await succession.take(generation, { limitMs, atRest, resets });
+      return await succession.take(await succession.prepare(GenerationTrees.urls(tree), place), options);
     } catch (error) {
       throw error instanceof SuccessionError ? new PayloadError(error.errno, error.message) : error;
     }
@@ -264,10 +292,6 @@ export class LivePatching implements AsyncDisposable {
 
 function statusOf({ file: { payload, buildId }, state, rc }: Uploaded): PayloadStatus {
   return { name: payload.name, buildId, depends: payload.depends, state, rc };
-}
-
-function sourcesOf(stack: readonly Uploaded[]): SourceTree {
-  return stack.reduce((tree, { file }) => tree.with(file.payload), new SourceTree());
 }
 
 /** The texts that these payloads put over the program's, the hooks' modules included. */

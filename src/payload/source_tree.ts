@@ -19,20 +19,30 @@ export const PROGRAM_ROOT = new URL(ROOT, import.meta.url);
  * @throws {PayloadError} EOPNOTSUPP: there are no sources; the program is a bundle
  */
 export async function buildIdOf(root: URL): Promise<string> {
-  const paths = await sourcesIn(root, "src/").catch((error) => {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-    throw new PayloadError(EOPNOTSUPP, "the program runs from a bundle, which has no modules to replace");
-  });
+  const paths = await sourcesIn(root);
   const lines = paths.sort().map(async (path) => {
     return `${await sha256(await Deno.readFile(new URL(path, root)))}  ${path}\n`;
   });
   return await sha256((await Promise.all(lines)).join(""));
 }
 
-async function sourcesIn(root: URL, folder: string): Promise<string[]> {
+/**
+ * The paths of all src/**\/*.ts from the root, in no order.
+ * @throws {PayloadError} EOPNOTSUPP: there are no sources; the program is a bundle
+ */
+export async function sourcesIn(root: URL): Promise<string[]> {
+  try {
+    return await modulesIn(root, "src/");
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    throw new PayloadError(EOPNOTSUPP, "the program runs from a bundle, which has no modules to replace");
+  }
+}
+
+async function modulesIn(root: URL, folder: string): Promise<string[]> {
   const found: string[] = [];
   for await (const { name, isDirectory } of Deno.readDir(new URL(folder, root))) {
-    if (isDirectory) found.push(...await sourcesIn(root, `${folder}${name}/`));
+    if (isDirectory) found.push(...await modulesIn(root, `${folder}${name}/`));
     else if (name.endsWith(".ts")) found.push(folder + name);
   }
   return found;

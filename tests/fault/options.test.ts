@@ -89,7 +89,7 @@ for (const [args, line] of REFUSED) {
 
 testWith([], "no command, or one that there is not, is refused", async () => {
   for (
-    const [word, line] of [["", /^xenolith: no command: run, doctor, dm or payload$/], [
+    const [word, line] of [["", /^xenolith: no command: run, doctor, dm, payload or dev$/], [
       "walk",
       /unknown command walk/,
     ]] as const

@@ -6,7 +6,7 @@ import { assertEquals } from "@std/assert";
 export const ROOT = new URL("../../", import.meta.url);
 
 /** The tasks that are commands. */
-export type CommandName = "run" | "doctor" | "dm" | "payload";
+export type CommandName = "run" | "doctor" | "dm" | "payload" | "dev";
 
 const PATIENCE_MS = 40_000;
 
@@ -27,6 +27,8 @@ export interface StartOptions {
   /** Words before the command, such as `prlimit`. They must end in becoming the command (exec). */
   readonly prefix?: readonly string[];
   readonly environment?: Record<string, string>;
+  /** The repository, or a copy of it. */
+  readonly root?: URL;
   /** A command that comes to no end by then is ended, and its test fails; default 40 s. */
   readonly patienceMs?: number;
 }
@@ -68,7 +70,7 @@ export class Command implements AsyncDisposable {
     const stdin = options.stdin ?? "open";
     this.#child = new Deno.Command(words[0], {
       args: words.slice(1),
-      cwd: ROOT,
+      cwd: options.root ?? ROOT,
       stdin: stdin === "null" ? "null" : "piped",
       stdout: "piped",
       stderr: "piped",
