@@ -44,6 +44,9 @@ const PROMISED = [
   "exits_per_request_qd32",
   "blk_vs_qsd",
   "blk_backend_ratio_vs_c",
+  "patch_pause_ms",
+  "patch_idle_cost_pct",
+  "patch_cycles_ok",
 ];
 
 async function bench(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
@@ -66,6 +69,7 @@ testWith([ANY_KVM, REAL_TIME], "bench --json prints one object with the promised
   }
   assertEquals(report.dispatch_collections, 0, "the exit path allocates");
   assertEquals(report.storm_errors, 0, stderr);
+  assertEquals(report.patch_cycles_ok, 1, stderr);
 });
 
 testWith([ANY_KVM], "bench refuses names and options that it does not know", async () => {

@@ -18,6 +18,8 @@ export interface GuestOptions {
   readonly deviceModels?: readonly ModelOptions[];
   /** How many accesses there were, asked while the guest stands still; exits, if it is not given. */
   readonly count?: () => Promise<number>;
+  /** Done with the machine as soon as it runs. */
+  readonly prepare?: (machine: Machine) => Promise<void>;
 }
 
 /** More exits than anybody waits for. */
@@ -46,8 +48,9 @@ export class ExitGuest implements AsyncDisposable {
     const what = { image: EXITS_IMAGE, cmdline: exitsCommandLine(access), deviceModels };
     const machine = await startMachine(what, { input: -1, output: -1, escape: null });
     try {
-      const startMs = performance.now();
-      await untilExits(machine, WARM_UP_EXITS);
+      await options.prepare?.(machine);
+      const startMs = performance.now(), exits = exitsOf(machine);
+      await untilExits(machine, exits + WARM_UP_EXITS);
       const exitsPerMs = WARM_UP_EXITS / (performance.now() - startMs);
       await machine.pause();
       return new ExitGuest(machine, options.count ?? (() => Promise.resolve(exitsOf(machine))), exitsPerMs);

@@ -17,6 +17,7 @@ import { hypercalls } from "./hypercalls.ts";
 import { ioreq } from "./ioreq.ts";
 import { manyVcpus } from "./many_vcpus.ts";
 import { notifications } from "./notifications.ts";
+import { patches } from "./patches.ts";
 import { platformIoreq } from "./platform_ioreq.ts";
 import { qemu } from "./qemu.ts";
 import { formatReport } from "./report.ts";
@@ -50,6 +51,7 @@ const BENCHMARKS: Record<string, Benchmark> = {
   "violations": violations,
   "revokes": revokes,
   "storm": storm,
+  "patches": patches,
   "virtio-disk": virtioDisk,
   "storage-daemon": storageDaemon,
   "block-backend": blockBackend,
