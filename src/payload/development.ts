@@ -131,7 +131,7 @@ export class Development implements AsyncDisposable {
     const state = this.#state, texts = await this.copies.read(), tried = state.triedModels;
     state.triedModels = texts;
     if (isSame(texts, tried)) return [];
-    const copy = await this.copies.copy(texts), described: string[] = [];
+    const copy = await this.copies.copy(texts, state.models), described: string[] = [];
     for (const url of news(texts, state.models.texts)) described.push(await changed(url, state.models.texts, texts));
     const pairs = [...this.first.places].map(([url, first]) => [first, copy.places.get(url)!] as const);
     const pause = await patching.refresh(new Map(pairs), LIMIT_MS);
@@ -196,5 +196,5 @@ function plain(message: string, directory: string): string {
       new RegExp(`(file://)?${RegExp.escape(directory)}/(models/\\d+|base|changed)/`, "g"),
       (whole) => whole.includes("/models/") ? "/" : "",
     )
-    .replaceAll(/(file:\/\/)?\/\S*?\/xenolith-generations-\w+\/[0-9a-f]{64}\//g, "");
+    .replaceAll(/(file:\/\/)?\/\S*?\/xenolith-generations-\w+\/\d+\//g, "");
 }

@@ -4,26 +4,56 @@ import { WORKER_URLS, type WorkerUrls } from "../domain/worker_urls.ts";
 import { sha256 } from "./digest.ts";
 import { PROGRAM_ROOT } from "./source_tree.ts";
 
-/** Where generations lie, each in a folder of its own; it goes when this is disposed. */
+/** The generation that runs, the one that is to follow it, and one for hooks beside them. */
+const PLACES = ["0", "1", "2"];
+
+/**
+ * Where generations lie, each in a folder of its own; it goes when this is disposed. Folders are used again: whatever has a
+ * new path stays in Deno's memory for as long as the process lives, about 3.5 MiB for a generation.
+ */
 export class GenerationTrees implements AsyncDisposable {
   #directory: string | undefined;
+  /** By their digests, those that were asked for last at the end. */
+  readonly #trees = new Map<string, URL>();
+  #running: URL | undefined;
 
   /** @param root the program's tree, with a slash at its end */
   constructor(private readonly root: URL = PROGRAM_ROOT) {}
 
   /**
-   * The tree with these texts in it. The same texts give the same tree.
+   * The tree with these texts in it. It stays until others are asked for; the same texts give the same tree meanwhile.
    * @param replaced by their paths from the root @returns its root, with a slash at its end
    */
   async of(replaced: ReadonlyMap<string, string>): Promise<URL> {
     if (replaced.size === 0) return this.root;
     this.#directory ??= await Deno.makeTempDir({ prefix: "xenolith-generations-" });
-    const id = await sha256(JSON.stringify([...replaced].sort()));
-    const tree = new URL(`file://${this.#directory}/${id}/`);
-    if (await exists(tree)) return tree;
-    await Deno.mkdir(tree);
-    await this.#lay(tree, "", [...replaced.keys()]);
-    for (const [path, text] of replaced) await Deno.writeTextFile(new URL(path, tree), text);
+    const id = await sha256(JSON.stringify([...replaced].sort())), known = this.#trees.get(id);
+    const tree = known ?? await this.#emptied(this.#directory);
+    this.#trees.delete(id);
+    if (known === undefined) {
+      await Deno.mkdir(tree);
+      await this.#lay(tree, "", [...replaced.keys()]);
+      for (const [path, text] of replaced) await Deno.writeTextFile(new URL(path, tree), text);
+    }
+    this.#trees.set(id, tree);
+    return tree;
+  }
+
+  /** A tree that stays until another one runs. */
+  runs(tree: URL): void {
+    this.#running = tree;
+  }
+
+  /** A folder that is not there: one that nobody has, or that of the tree which was not asked for the longest. */
+  async #emptied(directory: string): Promise<URL> {
+    const taken = new Set([...this.#trees.values()].map(({ href }) => href));
+    let tree = PLACES.map((place) => new URL(`file://${directory}/${place}/`)).find(({ href }) => !taken.has(href));
+    if (tree === undefined) {
+      const [id, oldest] = [...this.#trees].find(([, tree]) => tree !== this.#running)!;
+      this.#trees.delete(id);
+      tree = oldest;
+    }
+    if (await exists(tree)) await Deno.remove(tree, { recursive: true });
     return tree;
   }
 

@@ -244,7 +244,9 @@ export class LivePatching implements AsyncDisposable {
     const { succession } = this, tree = await this.#trees.of(over(stack));
     const place = (url: string) => models.get(url) ?? GenerationTrees.place(tree, url);
     try {
-      return await succession.take(await succession.prepare(GenerationTrees.urls(tree), place), options);
+      const pausedMs = await succession.take(await succession.prepare(GenerationTrees.urls(tree), place), options);
+      this.#trees.runs(tree);
+      return pausedMs;
     } catch (error) {
       throw error instanceof SuccessionError ? new PayloadError(error.errno, error.message) : error;
     }

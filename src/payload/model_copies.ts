@@ -9,12 +9,12 @@ export interface ModelCopy {
   readonly places: ReadonlyMap<string, string>;
   /** The texts of the models and of what they import, by URL. */
   readonly texts: ReadonlyMap<string, string>;
+  /** The folder in which it is. */
+  readonly root: string;
 }
 
 /** Makes such copies. */
 export class ModelCopies {
-  #count = 0;
-
   /**
    * @param directory where they are, each in a folder of its own; @param models URLs of files outside the program's sources
    * @param sources the program's, for models that import them by a path; a directory, with a slash at its end
@@ -34,9 +34,16 @@ export class ModelCopies {
     return new Map(await Promise.all(texts));
   }
 
-  /** Each file lies in its copy as it does on the disk, with links to what lies beside it. */
-  async copy(texts: ReadonlyMap<string, string>): Promise<ModelCopy> {
-    const root = `${this.directory}/${++this.#count}`, placeOf = (url: string) => root + new URL(url).pathname;
+  /**
+   * Each file lies in its copy as it does on the disk, with links to what lies beside it. Folders are used again, as those
+   * of generations are: there are the first copy's, and two that take turns.
+   * @param running a copy that stays; undefined: this is the first one
+   */
+  async copy(texts: ReadonlyMap<string, string>, running?: ModelCopy): Promise<ModelCopy> {
+    const names = running === undefined ? ["0"] : ["1", "2"];
+    const root = names.map((name) => `${this.directory}/${name}`).find((root) => root !== running?.root)!;
+    const placeOf = (url: string) => root + new URL(url).pathname;
+    await Deno.remove(root, { recursive: true }).catch(() => {}); // nothing was there
     const folders = new Set<string>();
     for (const [url, text] of texts) {
       const place = new URL(`file://${placeOf(url)}`), folder = new URL(".", url);
@@ -53,7 +60,7 @@ export class ModelCopies {
         await link(of, new URL(`file://${placeOf(of.href)}`));
       }
     }
-    return { places: new Map(this.models.map((url) => [url, `file://${placeOf(url)}`])), texts };
+    return { places: new Map(this.models.map((url) => [url, `file://${placeOf(url)}`])), texts, root };
   }
 }
 

@@ -149,8 +149,8 @@ async function main(operations: number, seed: number): Promise<CyclesReport> {
   const built = NAMES.map(async (name) => [name, await examplePayload(name)] as const);
   const payloads = new Map(await Promise.all(built)), random = randomNumbers(seed);
   await using guest = await WatchedGuest.start();
+  await using patching = new LivePatching(guest.succession);
   const cycle = async (operations: number) => {
-    await using patching = new LivePatching(guest.succession);
     const cycles = new Cycles(guest, patching, payloads, random);
     await cycles.run(operations);
     await cycles.back();

@@ -104,11 +104,13 @@ async function cyclesOf(quick: boolean) {
     const grown = Object.fromEntries(
       Object.entries(after).map(([what, now]) => [what, round(now - before[what as keyof typeof before], 1)!]),
     );
-    for (const error of errors) console.error(`bench: patches, seed ${seed}: ${error}`);
+    const left = Array.from(Deno.readDirSync(directory), ({ name }) => `${name} is left behind`);
+    for (const error of [...errors, ...left]) console.error(`bench: patches, seed ${seed}: ${error}`);
     const isBack = grown.descriptors <= 0 && grown.threads <= 0 && grown.directories <= 0 &&
       grown.residentMib <= noiseMib;
     if (!isBack) console.error(`bench: patches, seed ${seed}: left behind: ${JSON.stringify(grown)}`);
-    return { patch_cycles_ok: isBack && errors.length === 0 ? 1 : 0, patch_cycles: { done, refused, ...grown } };
+    const isOk = isBack && errors.length + left.length === 0;
+    return { patch_cycles_ok: isOk ? 1 : 0, patch_cycles: { done, refused, ...grown } };
   } finally {
     await Deno.remove(directory, { recursive: true });
   }
