@@ -15,7 +15,7 @@ export const DEV_HELP = `usage: dev [options of run] IMAGE
 Runs the guest as \`run\` does, and watches the hypervisor's sources (src) and the modules of --device-model. Whatever is
 saved replaces what runs, while the guest goes on; stderr says in one line for each save what has changed and how long
 the guest stood still, or why nothing did (docs/live-patching.md). run --help lists the options; --lane, --stop and
---payload-key are not among them. Device models of virtio devices run in Workers, unless --virtio-in says otherwise.
+--payload-key are not among them.
 
 Exit status: as run.`;
 
@@ -37,7 +37,7 @@ export async function dev(args: string[]): Promise<number> {
       const url = watchedUrl(model);
       return url === undefined ? model : { ...model as ModelModule, module: development.places.get(url)! };
     });
-    return await runImages({ ...parsed, machine: { virtioIn: "worker", ...parsed.machine, deviceModels } }, watch);
+    return await runImages({ ...parsed, machine: { ...parsed.machine, deviceModels } }, watch);
   } catch (error) {
     return sayFailure(error);
   }

@@ -6,8 +6,8 @@ import type { Payload } from "./manifest.ts";
 import { type ModuleGraph, readModule } from "./module_graph.ts";
 import { PROGRAM_ROOT, sourcesIn } from "./source_tree.ts";
 
-/** Those of Workers that payloads replace. */
-const REPLACED = [WORKER_URLS.carrier, WORKER_URLS.dispatcher, WORKER_URLS.model];
+/** Those of Workers and processes that payloads replace. */
+const REPLACED = [WORKER_URLS.carrier, WORKER_URLS.dispatcher, WORKER_URLS.model, WORKER_URLS.process];
 
 /** What stays as it is for as long as the program runs. */
 const KEPT = [
