@@ -14,7 +14,6 @@ const NAMES = ["fix-uart", "add-port", "count-exits", "selection-rule"];
 export interface Holdings {
   readonly descriptors: number;
   readonly threads: number;
-  readonly directories: number;
   readonly residentMib: number;
 }
 
@@ -131,7 +130,6 @@ function count(): Holdings {
   return {
     descriptors: entries("/proc/self/fd"),
     threads: entries("/proc/self/task"),
-    directories: entries(Deno.env.get("TMPDIR")!),
     residentMib: Deno.memoryUsage().rss / 2 ** 20,
   };
 }

@@ -106,7 +106,7 @@ async function cyclesOf(quick: boolean) {
     );
     const left = Array.from(Deno.readDirSync(directory), ({ name }) => `${name} is left behind`);
     for (const error of [...errors, ...left]) console.error(`bench: patches, seed ${seed}: ${error}`);
-    const isBack = grown.descriptors <= 0 && grown.threads <= 0 && grown.directories <= 0 &&
+    const isBack = grown.descriptors <= 0 && grown.threads <= 0 &&
       grown.residentMib <= noiseMib;
     if (!isBack) console.error(`bench: patches, seed ${seed}: left behind: ${JSON.stringify(grown)}`);
     const isOk = isBack && errors.length + left.length === 0;
