@@ -138,7 +138,7 @@ export class LivePatching implements AsyncDisposable {
       if (top !== uploaded) throw new PayloadError(EBUSY, `${name}: ${top.file.payload.name} lies on it`);
       const below = this.#stack.slice(0, -1), tree = over(this.#stack);
       await this.#hook(uploaded, "preRevert", tree);
-      const pausedMs = await this.#succeed(below, limitMs, async (inside) => {
+      const pausedMs = await this.#succeed(below, [uploaded], limitMs, async (inside) => {
         await this.#hook(uploaded, "revert", tree);
         uploaded.native.revert(inside);
       });
@@ -211,10 +211,15 @@ export class LivePatching implements AsyncDisposable {
   async #apply(uploaded: Uploaded, below: readonly Uploaded[], limitMs: number, off: readonly Uploaded[] = []) {
     const next = [...below, uploaded], tree = over(next);
     await this.#hook(uploaded, "preApply", tree);
-    const pausedMs = await this.#succeed(next, limitMs, async (inside) => {
+    const pausedMs = await this.#succeed(next, [uploaded, ...off], limitMs, async (inside) => {
       await this.#hook(uploaded, "apply", tree);
-      for (const { native } of off.toReversed()) native.revert(inside);
+      using undo = new DisposableStack();
+      for (const { native } of off.toReversed()) {
+        native.revert(inside);
+        undo.defer(() => native.apply(inside));
+      }
       if (uploaded.state !== "APPLIED") uploaded.native.apply(inside);
+      undo.move();
     });
     uploaded.state = "APPLIED";
     this.#stack = next;
@@ -230,13 +235,18 @@ export class LivePatching implements AsyncDisposable {
     this.#stack = stack;
   }
 
-  /** @param atRest what else is to be done while nothing runs; what it throws is a veto */
+  /**
+   * @param changed those that come or go
+   * @param atRest what else is to be done while nothing runs; what it throws is a veto
+   */
   async #succeed(
     stack: readonly Uploaded[],
+    changed: readonly Uploaded[],
     limitMs: number,
     atRest: (inside: number) => Promise<void>,
   ): Promise<number> {
-    const resets = stack.at(-1)?.file.payload.modules.some(({ handOver }) => handOver === "reset") ?? false;
+    const modules = changed.flatMap(({ file }) => file.payload.modules);
+    const resets = modules.some(({ handOver }) => handOver === "reset");
     return await this.#take(stack, this.#models, { limitMs, atRest, resets });
   }
 
