@@ -95,9 +95,10 @@ export class PlayedModel implements Disposable {
     this.put(vcpu, STATE.IORESP_READY);
   }
 
-  /** Wakes whether anybody sleeps or not: the words that say so may be garbage. */
+  /** Wakes whether anybody sleeps or not: the words that say so may be garbage. Nobody waits for a vCPU that there is not. */
   wake(vcpu: number): void {
-    signalEvent(this.waiters.doorbells[this.#flag(vcpu)]);
+    const waiter = this.#flag(vcpu);
+    if (waiter < this.waiters.doorbells.length) signalEvent(this.waiters.doorbells[waiter]);
   }
 
   /** All of waking but the last step: who sleeps is not said to sleep any more, and sleeps on. */
