@@ -38,12 +38,13 @@ export function withMounts(script: string): string[] {
   return ["unshare", "-m", "sh", "-c", `set -e; ${script}; exec "$@"`, "sh"];
 }
 
-/** What starts a command as an unprivileged user, with a copy of Deno's cache. */
+/** What starts a command as an unprivileged user, with a copy of the packages in Deno's cache. */
 export async function asNobody(): Promise<AsyncDisposable & { readonly options: StartOptions }> {
   const directory = await Deno.makeTempDir({ prefix: "xenolith-test-" });
   const { stdout } = await new Deno.Command(Deno.execPath(), { args: ["info", "--json"] }).output();
   const { denoDir } = JSON.parse(new TextDecoder().decode(stdout));
-  await new Deno.Command("cp", { args: ["-r", denoDir, `${directory}/deno`] }).output();
+  await Deno.mkdir(`${directory}/deno`);
+  await new Deno.Command("cp", { args: ["-r", `${denoDir}/npm`, `${directory}/deno`] }).output();
   await new Deno.Command("chmod", { args: ["-R", "a+rwX", directory] }).output();
   return {
     options: { prefix: AS_NOBODY, environment: { DENO_DIR: `${directory}/deno`, HOME: directory } },
