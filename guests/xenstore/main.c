@@ -296,6 +296,13 @@ static void reconnection(void) {
   print("xenstore: connected again\n");
 }
 
+static void clean_up(void) {
+  GIVES(RM, "data/one\0", "OK\0");
+  GIVES(RM, "data/two\0", "OK\0");
+  GIVES(RM, "data/big\0", "OK\0");
+  events = events_seen = 0;
+}
+
 // What the tool stack asks for it gets, once the guest has said that it has heard.
 _Noreturn static void obey(void) {
   GIVES(WATCH, "control/shutdown\0shutdown\0", "OK\0");
@@ -321,11 +328,14 @@ int main(void) {
   port = (uint32_t)hvm_param(HVM_PARAM_STORE_EVTCHN);
   if (option("wait")) obey();
   about_this_domain();
-  nodes();
-  refusals();
-  watches();
-  transactions();
-  reconnection();
+  for (uint64_t round = number_option("rounds", 1); round > 0; round--) {
+    nodes();
+    refusals();
+    watches();
+    transactions();
+    reconnection();
+    clean_up();
+  }
   print("xenstore: all answers right\n");
   return 0;
 }

@@ -15,6 +15,8 @@ export interface CarrierStart {
   readonly controlBlock: bigint;
   readonly vcpus: number;
   readonly waiter: number;
+  /** Of Workers: it leaves when the domain has another. */
+  readonly generation: number;
   /** For dispatchers: where the stacks of all vCPUs' threads are, which outlive them. */
   readonly stacks: bigint;
 }
@@ -37,7 +39,7 @@ export function carry(start: CarrierStart, report: (report: CarrierReport) => vo
   const machine = new VcpuMachine(control, record, waiter.views, (service) => report({ kind: "needs", service }));
   const spin = new AdaptiveSpin();
   const clock = pointerTo(record.clockAddress), descriptor = record.descriptor;
-  const settled = () => machine.settled, { generation } = control;
+  const settled = () => machine.settled, { generation } = start;
   record.thread = threadId();
   record.state = VCPU_STATE.RUNNING;
   let next: Next = record.takeExit() ? machine.exited(record.exitResult) : machine.resumed();

@@ -2,6 +2,7 @@
 
 import { type ModelRequest, REPLY, type Report, type Service, type Start } from "./messages.ts";
 import { WORKER_URLS, type WorkerUrls } from "./worker_urls.ts";
+import type { XenServiceState } from "./xen_service.ts";
 
 /** Whose Workers they are. */
 export interface CrewOwner {
@@ -13,6 +14,9 @@ export interface CrewOwner {
   modelRequest(name: string, request: ModelRequest): Promise<number>;
 }
 
+/** Those that report when they have begun, and may fail before. */
+const SAYS_READY: ReadonlySet<keyof WorkerUrls> = new Set(["model", "pager", "xen"]);
+
 /** One Worker of a domain. */
 export class CrewMember {
   readonly #worker: Worker;
@@ -21,6 +25,7 @@ export class CrewMember {
   readonly #loaded = Promise.withResolvers<void>();
   #report = Promise.withResolvers<void>();
   #failure: string | undefined;
+  #handedOver: XenServiceState | undefined;
   #told = false;
   #idle = true;
   /** Its failure is the owner's to hear of. */
@@ -32,7 +37,7 @@ export class CrewMember {
    * @param urls of the generation that it belongs to
    */
   constructor(
-    role: keyof WorkerUrls,
+    private readonly role: keyof WorkerUrls,
     readonly name: string,
     private readonly owner: CrewOwner,
     urls: WorkerUrls = WORKER_URLS,
@@ -49,6 +54,7 @@ export class CrewMember {
         this.#isProven = true;
         return this.#ready.resolve();
       }
+      if (data.kind === "stopped") this.#handedOver = data.handedOver;
       this.#ended(data.kind === "failed" ? data.message : undefined, data.kind !== "ended");
     };
     this.#worker.onerror = (event) => {
@@ -65,6 +71,11 @@ export class CrewMember {
     return this.#failure;
   }
 
+  /** What it has left to the next of its kind, once it has stopped. */
+  get handedOver(): XenServiceState | undefined {
+    return this.#handedOver;
+  }
+
   /** Why it is gone, if it has failed. */
   get failure(): string | undefined {
     return this.#failure;
@@ -73,12 +84,12 @@ export class CrewMember {
   /** Hands the Worker its task. @throws {DOMException} a configuration that cannot be cloned: then it has none */
   start(start: Start): void {
     this.#worker.postMessage(start);
-    if (!this.name.startsWith("device model")) this.#isProven = true;
+    if (!SAYS_READY.has(this.role)) this.#isProven = true;
     this.#told = true;
     this.#idle = false;
   }
 
-  /** Resolves when a model serves, or is gone without. */
+  /** Resolves when a model or a service serves, or is gone without. */
   get ready(): Promise<void> {
     return this.#ready.promise;
   }

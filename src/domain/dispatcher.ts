@@ -32,7 +32,7 @@ export function dispatch(start: CarrierStart, report: (report: DispatcherReport)
   });
   let isRelieved = false;
   try {
-    isRelieved = serve(control, waiter, vcpus, first, report) === "relieved";
+    isRelieved = serve(control, start.generation, waiter, vcpus, first, report) === "relieved";
   } catch (error) {
     if (!(error instanceof LinuxError)) throw error;
     control.end({ kind: "internal", status: STATUS.HOST, reason: error.message });
@@ -47,12 +47,12 @@ export function dispatch(start: CarrierStart, report: (report: DispatcherReport)
 /** Does not spin before it sleeps, for the reason that vCPU threads do not (native.asm). */
 function serve(
   control: ControlBlock,
+  generation: number,
   waiter: Waiter,
   vcpus: readonly NativeVcpu[],
   first: number,
   report: (report: DispatcherReport) => void,
 ): "stopped" | "relieved" {
-  const { generation } = control;
   let left = vcpus.length, rested = false;
   const attend = (vcpu: number) => {
     if (vcpu - first >= vcpus.length) return; // a server's board is anybody's to write

@@ -220,8 +220,14 @@ export class Domain implements AsyncDisposable {
     return { ...parts, vcpus, server, files: grantedFiles(this.#ram, model.memory), ...given, inherits: false };
   }
 
+  /** What all Workers but models get. */
+  get #waitingStart() {
+    const { address: controlBlock, generation } = this.#control;
+    return { controlBlock, vcpus: this.specification.vcpus, generation };
+  }
+
   #carrierStart(waiter: number): CarrierStart {
-    return { controlBlock: this.#control.address, vcpus: this.specification.vcpus, waiter, stacks: this.#stacks };
+    return { ...this.#waitingStart, waiter, stacks: this.#stacks };
   }
 
   /** Asks the guest by xenstore to shut itself down; one that does not know Xen never hears of it. */
@@ -232,7 +238,7 @@ export class Domain implements AsyncDisposable {
   }
 
   #startService(service: Service): void {
-    const start = { controlBlock: this.#control.address, vcpus: this.specification.vcpus };
+    const start = this.#waitingStart;
     if (service === "pager") return this.#pager.start({ ...start, doorbell: this.#pager.doorbell.number });
     const { name, memoryBytes } = this.specification;
     this.#xenService.start({ ...start, name, uuid: this.#xen.uuid, memoryKiB: memoryBytes / 1024 });
@@ -276,10 +282,15 @@ export class Domain implements AsyncDisposable {
       crew: this.#crew,
       role: this.#role,
       owner: this.#owner,
+      services: [this.#pager, this.#xenService],
       pause: this.#pause,
       processes: this.#sockets.processes,
       carrierStart: (waiter) => this.#carrierStart(waiter),
       modelStart: (server) => this.#modelStart(server),
+      ringServices: () => {
+        this.#ringPager();
+        this.#control.xen.doorbell.ring();
+      },
     });
   }
 

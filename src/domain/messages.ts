@@ -4,7 +4,7 @@ import type { MemoryPiece } from "../dm/host.ts";
 import type { CarrierStart } from "./carrier.ts";
 import type { MemoryGrant } from "./grants.ts";
 import type { PagerStart } from "./pager.ts";
-import type { XenStart } from "./xen_service.ts";
+import type { XenServiceState, XenStart } from "./xen_service.ts";
 
 /** To a model's Worker, once. */
 export interface ModelStart {
@@ -24,8 +24,11 @@ export interface ModelStart {
   readonly files: readonly MemoryPiece[];
 }
 
+/** To a service's Worker. */
+export type ServiceStart = PagerStart | XenStart;
+
 /** To a Worker of any kind. */
-export type Start = CarrierStart | ModelStart | PagerStart | XenStart;
+export type Start = CarrierStart | ModelStart | ServiceStart;
 
 /** To a Worker before that: it is to load whatever it will need for such a start, and to say so. */
 export interface Load {
@@ -45,14 +48,16 @@ export type ModelRequest =
 export const REPLY = { DONE: 0, RESULT: 1, WORDS: 2 } as const;
 
 /**
- * From a Worker: "loaded" when its code is there, if that was asked for; "ready" when a model has claimed its ranges, "paused" when a carrier's vCPU or the last of a
+ * From a Worker: "loaded" when its code is there, if that was asked for; "ready" when a model has claimed its ranges, or a
+ * service serves, "paused" when a carrier's vCPU or the last of a
  * dispatcher's has come to rest while the domain is paused, "ended" when a model or a dispatcher's vCPU ended the run,
- * "stopped" when the Worker will touch nothing any more, "failed" when an exception ended it, "needs" when a vCPU has
+ * "stopped" when the Worker will touch nothing any more, with what the next one of its kind needs, "failed" when an exception ended it, "needs" when a vCPU has
  * done something for which a service has to be there, "request" when a model waits for something that only the domain's
  * owner can do.
  */
 export type Report =
-  | { readonly kind: "loaded" | "ready" | "paused" | "ended" | "stopped" }
+  | { readonly kind: "loaded" | "ready" | "paused" | "ended" }
+  | { readonly kind: "stopped"; readonly handedOver?: XenServiceState }
   | { readonly kind: "needs"; readonly service: Service }
   | { readonly kind: "failed"; readonly message: string }
   | { readonly kind: "request"; readonly request: ModelRequest; readonly reply: Int32Array<SharedArrayBuffer> };

@@ -25,16 +25,22 @@ import { describeRetries, MOST_RETRIES } from "./vcpu_violations.ts";
 export interface PagerStart {
   readonly controlBlock: bigint;
   readonly vcpus: number;
+  /** Of Workers: it leaves when the domain has another. */
+  readonly generation: number;
   /** Its eventfd. */
   readonly doorbell: number;
 }
 
-/** A vCPU has come to wait while the domain is paused; the run has ended here. */
-type PagerReport = { kind: "paused" | "ended" };
+/** It serves; a vCPU has come to wait while the domain is paused; the run has ended here. */
+type PagerReport = { kind: "ready" | "paused" | "ended" };
 
-/** Serves until the domain's owner says that no vCPU is left. */
+/**
+ * Serves until the domain's owner says that no vCPU is left, or until another generation is to go on: all that it knows lies
+ * in shared memory.
+ */
 export function page(start: PagerStart, report: (report: PagerReport) => void): void {
-  new Pager(new ControlBlock(start.controlBlock, start.vcpus), start.doorbell, report).serve();
+  const { controlBlock, vcpus, generation, doorbell } = start;
+  new Pager(new ControlBlock(controlBlock, vcpus), generation, doorbell, report).serve();
 }
 
 class Pager {
@@ -56,6 +62,7 @@ class Pager {
 
   constructor(
     private readonly control: ControlBlock,
+    private readonly generation: number,
     private readonly descriptor: number,
     private readonly report: (report: PagerReport) => void,
   ) {
@@ -69,7 +76,8 @@ class Pager {
   }
 
   serve(): void {
-    while (!this.control.pagerReleased) {
+    this.report({ kind: "ready" });
+    while (!this.#isToLeave) {
       if (this.#faulted) this.#map.userfault.receive(this.#onFault);
       this.#faulted = true;
       this.#attend();
@@ -78,10 +86,14 @@ class Pager {
     }
   }
 
+  get #isToLeave(): boolean {
+    return this.control.pagerReleased || this.control.generation !== this.generation;
+  }
+
   #sleep(): void {
     for (let id = 0; id < MAX_SERVERS; id++) this.#view(id)?.area && this.#doorbells[id]!.arm();
     this.#own.arm();
-    if (!this.#hasWork() && !this.control.pagerReleased) {
+    if (!this.#hasWork() && !this.#isToLeave) {
       this.#poll.clear();
       this.#poll.add(this.descriptor, POLLIN);
       this.#poll.add(this.#map.userfault.number, POLLIN);

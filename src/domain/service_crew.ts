@@ -3,7 +3,9 @@
 import type { Descriptor } from "../linux/descriptor.ts";
 import { eventDescriptor } from "../linux/event_descriptor.ts";
 import { CrewMember, type CrewOwner } from "./crew.ts";
-import type { Service, Start } from "./messages.ts";
+import type { Service, ServiceStart } from "./messages.ts";
+import { WORKER_URLS, type WorkerUrls } from "./worker_urls.ts";
+import type { XenServiceState } from "./xen_service.ts";
 
 /** Their names, for those who hear of their end. */
 export const SERVICE_NAMES: Record<Service, string> = { pager: "the pager", xen: "the Xen service" };
@@ -12,7 +14,11 @@ export const SERVICE_NAMES: Record<Service, string> = { pager: "the pager", xen:
 export class ServiceCrew implements Disposable {
   readonly doorbell: Descriptor;
   #member: CrewMember | undefined;
-  #told = false;
+  #start: ServiceStart | undefined;
+  /** What the Worker before has left. */
+  #handedOver: XenServiceState | undefined;
+  /** Where the code of a Worker is that does not yet exist. */
+  #urls: WorkerUrls = WORKER_URLS;
   #released = false;
 
   constructor(private readonly service: Service, private readonly owner: CrewOwner) {
@@ -21,14 +27,37 @@ export class ServiceCrew implements Disposable {
 
   /** Has the Worker load its code. */
   prepare(): CrewMember {
-    return this.#member ??= new CrewMember(this.service, SERVICE_NAMES[this.service], this.owner);
+    return this.#member ??= this.#recruit(this.#urls);
   }
 
   /** From now on it serves; what comes before the Worker's code is there waits for it. A second time does nothing. */
-  start(start: Start): void {
-    if (this.#told || this.#released) return;
-    this.#told = true;
+  start(start: ServiceStart): void {
+    if (this.#start !== undefined || this.#released) return;
+    this.#start = start;
     this.prepare().start(start);
+  }
+
+  /** Has the next Worker load its code, if there is one to succeed. Whether it does is that Worker's failure. */
+  async recruit(urls: WorkerUrls): Promise<CrewMember | undefined> {
+    if (this.#start === undefined) return undefined;
+    const member = this.#recruit(urls);
+    await member.load(this.#start);
+    return member;
+  }
+
+  /** Its Worker has been told to leave. Resolves when that touches nothing any more. */
+  async left(): Promise<void> {
+    if (this.#member === undefined) return;
+    await this.#member.stopped;
+    this.#handedOver = this.#member.handedOver;
+    this.#member.terminate();
+  }
+
+  /** The next Worker goes on where the one before has left. @param member undefined: it loads its code when it is needed */
+  succeed(member: CrewMember | undefined, urls: WorkerUrls, generation: number): void {
+    this.#urls = urls;
+    this.#member = member;
+    if (this.#start !== undefined) this.prepare().start({ ...this.#start, generation, handedOver: this.#handedOver });
   }
 
   /** It is told to end: no vCPU is left. Resolves when it touches nothing any more. @param tell how it is told, and rung */
@@ -49,5 +78,9 @@ export class ServiceCrew implements Disposable {
 
   [Symbol.dispose](): void {
     this.doorbell[Symbol.dispose]();
+  }
+
+  #recruit(urls: WorkerUrls): CrewMember {
+    return new CrewMember(this.service, SERVICE_NAMES[this.service], this.owner, urls);
   }
 }

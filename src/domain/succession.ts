@@ -13,6 +13,7 @@ import { happensBefore } from "./grace.ts";
 import type { ModelStart } from "./messages.ts";
 import type { ModelProcesses } from "./model_processes.ts";
 import type { SuccessionStatistics } from "./statistics.ts";
+import type { ServiceCrew } from "./service_crew.ts";
 import { VCPU_STATE, type VcpuRecord } from "./vcpu_record.ts";
 import type { VcpuPause } from "./vcpu_pause.ts";
 import { WORKER_URLS, type WorkerUrls } from "./worker_urls.ts";
@@ -32,7 +33,7 @@ export class SuccessionError extends Error {
   }
 }
 
-/** The Workers that can be succeeded; their places are filled anew. */
+/** The Workers that carry vCPUs and device models; their places are filled anew. */
 export interface Crew {
   /** Carriers or dispatchers, by the number of the waiter. */
   readonly carriers: CrewMember[];
@@ -45,11 +46,14 @@ export interface SuccessionParts {
   readonly crew: Crew;
   readonly role: "carrier" | "dispatcher";
   readonly owner: CrewOwner;
+  readonly services: readonly ServiceCrew[];
   readonly pause: VcpuPause;
   /** Device models in processes of the domain's own. */
   readonly processes: Pick<ModelProcesses, "prepare" | "drop" | "take">;
   carrierStart(waiter: number): CarrierStart;
   modelStart(server: number): ModelStart;
+  /** Has services look whether they are to leave. */
+  ringServices(): void;
 }
 
 /** Where a generation has the module of a device model, by the URL with which the model was asked for. */
@@ -64,6 +68,8 @@ interface Sources {
 /** A generation that has loaded its code, and waits. */
 export interface Generation extends Sources {
   readonly crew: Crew;
+  /** For each service that there is, as the domain has them. */
+  readonly services: readonly (CrewMember | undefined)[];
 }
 
 /** How a generation takes over. */
@@ -99,16 +105,24 @@ export class Succession {
       carriers: crew.carriers.map(({ name }) => member(name, role)),
       models: crew.models.map(({ name }) => member(name, "model")),
     };
-    const members = [...next.carriers, ...next.models];
+    const recruits = this.parts.services.map((service) => service.recruit(urls));
     const results = await Promise.all([
       ...next.carriers.map((carrier, waiter) => carrier.load(this.parts.carrierStart(waiter))),
       ...next.models.map((model, server) => model.load(this.#modelStart(server, place))),
     ]);
-    const failures = [...results, await this.parts.processes.prepare(urls.process)].filter((why) => why !== undefined);
-    if (failures.length === 0) return { urls, place, crew: next };
-    for (const member of members) member.terminate();
+    const services = await Promise.all(recruits), failedService = services.find((member) => member?.failure);
+    const generation = { urls, place, crew: next, services };
+    const failures = [...results, failedService?.failure, await this.parts.processes.prepare(urls.process)];
+    const why = failures.find((why) => why !== undefined);
+    if (why === undefined) return generation;
+    this.#drop(generation);
+    throw new SuccessionError(EIO, why);
+  }
+
+  /** It is not wanted any more. */
+  #drop({ crew, services }: Generation): void {
+    for (const member of [...crew.carriers, ...crew.models, ...services]) member?.terminate();
     this.parts.processes.drop();
-    throw new SuccessionError(EIO, failures[0]);
   }
 
   /**
@@ -122,7 +136,7 @@ export class Succession {
     this.idle = promise;
     try {
       const before = this.#sources, pausedMs = await this.#takeOver(next, options);
-      await this.#proveModels(before);
+      await this.#prove(before);
       return pausedMs;
     } finally {
       resolve();
@@ -148,8 +162,7 @@ export class Succession {
       this.#enter(next);
     } catch (error) {
       for (let server = 0; server < crew.models.length; server++) this.#relieve(server, RELIEF.NONE);
-      for (const member of [...next.crew.carriers, ...next.crew.models]) member.terminate();
-      this.parts.processes.drop();
+      this.#drop(next);
       throw error;
     } finally {
       pause.end("succession");
@@ -197,19 +210,24 @@ export class Succession {
 
   /** From here on there is no way back to these Workers. */
   async #leave(): Promise<void> {
-    const { control, crew, pause } = this.parts;
+    const { control, crew, services, pause } = this.parts;
     const blocked = new Set(pause.records.filter(({ state }) => state === VCPU_STATE.RUNNING).map(({ id }) => id));
     control.generation++;
     crew.models.forEach((_, server) => this.#relieve(server, RELIEF.LEAVE));
     pause.wakeAll();
+    this.parts.ringServices();
     const perWaiter = control.vcpusPerWaiter;
     const left = crew.carriers.filter((_, waiter) => perWaiter > 1 || !blocked.has(waiter));
-    await Promise.all([...crew.models, ...left].map(({ stopped }) => stopped));
+    await Promise.all([
+      ...[...crew.models, ...left].map(({ stopped }) => stopped),
+      ...services.map((service) => service.left()),
+    ]);
     for (const member of [...crew.models, ...left]) member.terminate();
   }
 
-  #enter({ crew: next, ...sources }: Generation): void {
-    const { crew } = this.parts;
+  #enter({ crew: next, services, ...sources }: Generation): void {
+    const { crew, control } = this.parts;
+    this.parts.services.forEach((service, index) => service.succeed(services[index], sources.urls, control.generation));
     next.models.forEach((model, server) => {
       this.#relieve(server, RELIEF.NONE);
       crew.models[server] = model;
@@ -219,15 +237,22 @@ export class Succession {
     this.#sources = sources;
   }
 
-  /** Waits until all models serve. Where one does not, the code that was there takes over again. @param before what it runs */
-  async #proveModels(before: Sources): Promise<void> {
-    const { crew: { models }, processes, control } = this.parts, taking = processes.take(this.#sources.urls.process);
-    await Promise.all(models.map((model) => model.ready));
-    const failedProcess = await taking, failed = models.find((model) => model.idle);
+  /** Waits until all models and services serve. Where one does not, the code that was there takes over again. @param before what it runs */
+  async #prove(before: Sources): Promise<void> {
+    const { processes, control } = this.parts, taking = processes.take(this.#sources.urls.process);
+    const failed = await this.#failedMember(), failedProcess = await taking;
     const why = failed === undefined ? failedProcess : `${failed.name}: ${failed.failure}`;
     if (why === undefined || control.stopping) return;
     await this.#restore(before);
     throw new SuccessionError(EIO, why);
+  }
+
+  /** @returns once all serve that are to serve, the first that does not */
+  async #failedMember(): Promise<CrewMember | undefined> {
+    const { crew: { models }, services } = this.parts;
+    const members = [...models, ...services.flatMap((service) => service.members)];
+    await Promise.all(members.map(({ ready }) => ready));
+    return members.find(({ failure }) => failure !== undefined);
   }
 
   /** One that is still inside KVM_RUN is succeeded as soon as it comes out. */
@@ -247,7 +272,11 @@ export class Succession {
    * its owner hears of it.
    */
   async #restore(before: Sources): Promise<void> {
-    const { crew: { models }, owner } = this.parts;
+    const { crew: { models }, services, control, owner } = this.parts;
+    for (const service of services) {
+      if (service.members.every(({ failure }) => failure === undefined)) continue;
+      service.succeed(undefined, before.urls, control.generation);
+    }
     for (const [server, { idle, name }] of models.entries()) {
       if (!idle) continue;
       const model = models[server] = new CrewMember("model", name, owner, before.urls);
@@ -257,6 +286,8 @@ export class Succession {
     try {
       await this.#takeOver(await this.prepare(before.urls, before.place), { limitMs: RESTORE_LIMIT_MS });
       await this.parts.processes.take(before.urls.process);
+      const failed = await this.#failedMember();
+      if (failed !== undefined) throw new SuccessionError(EIO, `${failed.name}: ${failed.failure}`);
     } catch (error) {
       owner.memberEnded("the generation before", (error as Error).message);
     }

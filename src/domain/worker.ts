@@ -1,10 +1,17 @@
 /** What all kinds of Workers do: take one start message, run, report. */
 
 import type { Load, Report, Start } from "./messages.ts";
+import type { XenServiceState } from "./xen_service.ts";
 
-/** Waits for the start message, runs `body` and reports how it ended. @param load what can be done before that */
+type HandedOver = XenServiceState | void;
+
+/**
+ * Waits for the start message, runs `body` and reports how it ended.
+ * @param body returns what the next Worker of the kind gets
+ * @param load what can be done before that
+ */
 export function serveOnce<S extends Start>(
-  body: (start: S, report: (report: Report) => void) => void | Promise<void>,
+  body: (start: S, report: (report: Report) => void) => HandedOver | Promise<HandedOver>,
   load: (start: S) => Promise<unknown> = () => Promise.resolve(),
 ): void {
   const report = (message: Report) => self.postMessage(message);
@@ -14,8 +21,7 @@ export function serveOnce<S extends Start>(
         await load(data.load as S);
         return report({ kind: "loaded" });
       }
-      await body(data, report);
-      report({ kind: "stopped" });
+      report({ kind: "stopped", handedOver: await body(data, report) ?? undefined });
     } catch (error) {
       report({ kind: "failed", message: describe(error) });
     }

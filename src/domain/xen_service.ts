@@ -11,11 +11,11 @@ import { HVM_PARAM } from "../hypercall/abi/hvm.ts";
 import { SHUTDOWN } from "../hypercall/abi/sched.ts";
 import { VIRQ } from "../hypercall/abi/xen.ts";
 import { WATCHDOGS } from "../hypercall/sched_op.ts";
-import { XenstoreConnection } from "../xenstore/connection.ts";
+import { type ConnectionState, XenstoreConnection } from "../xenstore/connection.ts";
 import { writeDomainEntries } from "../xenstore/domain_entries.ts";
-import { XenstoreRing } from "../xenstore/ring.ts";
+import { type RingState, XenstoreRing } from "../xenstore/ring.ts";
 import { requestShutdown } from "../xenstore/shutdown_request.ts";
-import { Xenstore } from "../xenstore/store.ts";
+import { type StoreState, Xenstore } from "../xenstore/store.ts";
 import { XenstoreError } from "../xenstore/xenstore_error.ts";
 import { ToolStack } from "../xenstore/tool_stack.ts";
 import { ControlBlock } from "./control_block.ts";
@@ -28,20 +28,34 @@ import { GUEST_DOMID } from "../memory/domid.ts";
 export interface XenStart {
   readonly controlBlock: bigint;
   readonly vcpus: number;
+  /** Of Workers: it leaves when the domain has another. */
+  readonly generation: number;
   readonly name: string;
   readonly uuid: string;
   readonly memoryKiB: number;
+  /** What another generation of it was at. */
+  readonly handedOver?: XenServiceState;
+}
+
+/** All of it that does not lie in shared memory: the store. */
+export interface XenServiceState {
+  readonly store: StoreState;
+  readonly connection: ConnectionState;
+  readonly ring: RingState;
 }
 
 /** How often the store looks whether a guest takes its events, while one does not. */
 const HELD_UP_NS = 1e9;
 
-/** The run has ended here. */
-type XenReport = { kind: "ended" };
+/** It serves; the run has ended here. */
+type XenReport = { kind: "ready" | "ended" };
 
-/** Serves until the domain's owner says that no vCPU is left. */
-export function serveXen(start: XenStart, report: (report: XenReport) => void): void {
-  new XenService(start, () => report({ kind: "ended" })).serve();
+/** Serves until the domain's owner says that no vCPU is left, or until another generation is to go on. @returns what that needs */
+export function serveXen(start: XenStart, report: (report: XenReport) => void): XenServiceState {
+  const service = new XenService(start, () => report({ kind: "ended" }));
+  report({ kind: "ready" });
+  service.serve();
+  return service.state;
 }
 
 class XenService {
@@ -49,8 +63,9 @@ class XenService {
   readonly #domain: XenDomain;
   readonly #channels: EventChannels;
   readonly #poll = new PollSet(2);
-  readonly #store = new Xenstore();
-  readonly #tools = new ToolStack(this.#store);
+  readonly #generation: number;
+  readonly #store: Xenstore;
+  readonly #tools: ToolStack;
   readonly #connection: XenstoreConnection;
   readonly #ring: XenstoreRing;
   readonly #storePort: number;
@@ -64,6 +79,20 @@ class XenService {
     this.#retries = new Retries(start.vcpus);
     this.#channels = new EventChannels(state.pending.words, state.pending.first, 1, state.doorbell);
     this.#storePort = state.paramLow(HVM_PARAM.STORE_EVTCHN);
+    const before = start.handedOver;
+    this.#generation = start.generation;
+    this.#store = new Xenstore(before?.store);
+    this.#tools = new ToolStack(this.#store);
+    if (before === undefined) this.#writeEntries(start);
+    const clock = () => performance.now();
+    this.#connection = new XenstoreConnection(this.#store, GUEST_DOMID, this.#deliver, clock, before?.connection);
+    this.#ring = new XenstoreRing(this.#page(state.storeFrame), this.#connection, before?.ring);
+    if (before === undefined) domain.channels.backEndPorts.attach(this.#storePort, XEN_SERVICE, 0);
+    else domain.channels.backEndPorts.inherit(this.#storePort, XEN_SERVICE, 0);
+  }
+
+  #writeEntries(start: XenStart): void {
+    const { xen: state } = this.#control;
     this.#store.createDomain(GUEST_DOMID);
     writeDomainEntries(this.#tools, {
       domid: GUEST_DOMID,
@@ -75,15 +104,18 @@ class XenService {
       store: { ringRef: state.paramLow(HVM_PARAM.STORE_PFN), port: this.#storePort },
       console: { ringRef: state.paramLow(HVM_PARAM.CONSOLE_PFN), port: state.paramLow(HVM_PARAM.CONSOLE_EVTCHN) },
     });
-    this.#connection = new XenstoreConnection(this.#store, GUEST_DOMID, this.#deliver);
-    this.#ring = new XenstoreRing(this.#page(state.storeFrame), this.#connection);
-    domain.channels.backEndPorts.attach(this.#storePort, XEN_SERVICE, 0);
+  }
+
+  /** For the next generation, between two requests. */
+  get state(): XenServiceState {
+    return { store: this.#store.state, connection: this.#connection.state, ring: this.#ring.state };
   }
 
   serve(): void {
     const { xen: state } = this.#control, { doorbell } = state;
-    while (!state.released) {
+    for (;;) {
       doorbell.arm(); // before the look at all that may be rung for: what comes after it rings again
+      if (state.released || this.#control.generation !== this.#generation) return doorbell.disarm();
       this.#channels.drain(this.#deliver);
       this.#askGuest();
       this.#serveStore();

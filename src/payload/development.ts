@@ -98,11 +98,11 @@ export class Development implements AsyncDisposable {
     const state = this.#state, edits = await this.sources.edits(), tried = state.triedEdits;
     state.triedEdits = edits;
     const parts = news(edits.others, tried.others).map((path) =>
-      `${path} needs a restart: no carrier and no device model runs it`
+      `${path} needs a restart: no Worker of the domain runs it`
     );
     if (!isSame(edits.replaced, tried.replaced)) parts.unshift(await this.#replace(patching, edits));
     const kept = news(edits.replaced, tried.replaced).filter((path) => edits.shared.has(path));
-    return [...parts, ...kept.map((path) => `${path} is as it was outside carriers and device models until a restart`)];
+    return [...parts, ...kept.map((path) => `${path} is as it was for the domain's owner until a restart`)];
   }
 
   async #replace(patching: LivePatching, edits: Edits): Promise<string> {

@@ -6,24 +6,19 @@ import type { Payload } from "./manifest.ts";
 import { type ModuleGraph, readModule } from "./module_graph.ts";
 import { PROGRAM_ROOT, sourcesIn } from "./source_tree.ts";
 
-/** Those of Workers and processes that payloads replace. */
-const REPLACED = [WORKER_URLS.carrier, WORKER_URLS.dispatcher, WORKER_URLS.model, WORKER_URLS.process];
+/** What stays as it is for as long as the program runs: the gate's watch, and the isolate that owns the domain. */
+const KEPT = [WORKER_URLS.gate, new URL("src/domain/domain.ts", PROGRAM_ROOT).href];
 
-/** What stays as it is for as long as the program runs. */
-const KEPT = [
-  WORKER_URLS.pager,
-  WORKER_URLS.xen,
-  WORKER_URLS.gate,
-  new URL("src/domain/domain.ts", PROGRAM_ROOT).href,
-];
+/** Those of Workers and processes that payloads replace. */
+const REPLACED = Object.values(WORKER_URLS).filter((url) => !KEPT.includes(url));
 
 /** What differs now from what the program was started from; modules by their paths from the root. */
 export interface Edits {
-  /** Texts that carriers and device models are to run. */
+  /** Texts that Workers and device models are to run. */
   readonly replaced: ReadonlyMap<string, string>;
   /** Those of them that others run as well, and keep. */
   readonly shared: ReadonlySet<string>;
-  /** Texts that neither a carrier nor a device model runs. */
+  /** Texts that only those who stay run, or nobody. */
   readonly others: ReadonlyMap<string, string>;
 }
 

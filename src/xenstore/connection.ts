@@ -3,13 +3,21 @@
 import { MESSAGE } from "./abi.ts";
 import { execute } from "./commands.ts";
 import { encode, type Header, payloadOf } from "./message.ts";
-import { Outgoing } from "./outgoing.ts";
+import { Outgoing, type OutgoingState } from "./outgoing.ts";
 import { canonical } from "./path.ts";
 import { QUOTA } from "./quotas.ts";
 import type { DomainConnection, Xenstore } from "./store.ts";
-import { Transaction } from "./transaction.ts";
+import { Transaction, type TransactionState } from "./transaction.ts";
 import type { Cause, Watch } from "./watches.ts";
 import { XenstoreError } from "./xenstore_error.ts";
+
+/** A connection as it is handed over. Events that wait are of its own requests: it is the store's only one. */
+export interface ConnectionState {
+  readonly watches: readonly Watch[];
+  readonly transactions: ReadonlyMap<number, TransactionState>;
+  readonly lastTransaction: number;
+  readonly outgoing: OutgoingState;
+}
 
 /** One domain's end of the store. Bytes come and go by way of a {@linkcode XenstoreRing}. */
 export class XenstoreConnection implements DomainConnection {
@@ -26,6 +34,7 @@ export class XenstoreConnection implements DomainConnection {
    * @param wake the ring is to be served: there is something to send, or to take. Called at any time, from within
    * {@linkcode XenstoreRing.service}, too; it only sees to it that the ring is served later
    * @param now a clock in ms
+   * @param state what was handed over, with the store
    * @throws {RangeError} there is no such domain, or it has a connection
    */
   constructor(
@@ -33,9 +42,29 @@ export class XenstoreConnection implements DomainConnection {
     readonly domid: number,
     readonly wake: () => void = () => {},
     now: () => number = () => performance.now(),
+    state?: ConnectionState,
   ) {
     this.outgoing = new Outgoing(now);
-    store.introduce(this);
+    if (state === undefined) store.introduce(this);
+    else this.#resume(state);
+  }
+
+  #resume({ watches, transactions, lastTransaction, outgoing }: ConnectionState): void {
+    this.#watches = [...watches];
+    for (const [id, state] of transactions) this.#transactions.set(id, new Transaction(this.store, this.domid, state));
+    this.#lastTransaction = lastTransaction;
+    this.outgoing.restore(outgoing, () => this.#cause());
+    this.store.resume(this);
+  }
+
+  /** To be cloned before anything comes or goes. */
+  get state(): ConnectionState {
+    return {
+      watches: this.#watches,
+      transactions: new Map([...this.#transactions].map(([id, { state }]) => [id, state])),
+      lastTransaction: this.#lastTransaction,
+      outgoing: this.outgoing.state,
+    };
   }
 
   /** The watches that are set. */

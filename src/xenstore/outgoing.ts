@@ -13,6 +13,19 @@ interface Waiting {
   readonly sinceMs: number;
 }
 
+/** A queue as it is handed over: clocks and causes are each thread's own. */
+export interface OutgoingState {
+  readonly waiting: readonly {
+    readonly bytes: Uint8Array;
+    readonly event?: string;
+    /** Those with the same number have the same. */
+    readonly cause?: number;
+    readonly ageMs: number;
+  }[];
+  /** Bytes of the first message that the domain has. */
+  readonly taken: number;
+}
+
 /** The queue of one connection. It holds one reply at most, and a bounded number of bytes of events. */
 export class Outgoing {
   #queue: Waiting[] = [];
@@ -24,6 +37,32 @@ export class Outgoing {
 
   /** An empty queue. @param now a clock in ms */
   constructor(private readonly now: () => number) {}
+
+  /** To be cloned before anything is pushed or taken. */
+  get state(): OutgoingState {
+    const causes = [...new Set(this.#queue.map(({ cause }) => cause))], nowMs = this.now();
+    const waiting = this.#queue.map(({ bytes, event, cause, sinceMs }) => ({
+      bytes,
+      event,
+      cause: cause && causes.indexOf(cause),
+      ageMs: nowMs - sinceMs,
+    }));
+    return { waiting, taken: this.#taken };
+  }
+
+  /** Fills an empty queue with what was handed over. @param makeCause of a request of the connection that goes on */
+  restore({ waiting, taken }: OutgoingState, makeCause: () => Cause): void {
+    const causes = new Map<number, Cause>(), nowMs = this.now();
+    const causeOf = (number: number) => causes.get(number) ?? causes.set(number, makeCause()).get(number)!;
+    for (const { bytes, event, cause: number, ageMs } of waiting) {
+      const cause = number === undefined ? undefined : causeOf(number);
+      if (event === undefined) this.#replies++;
+      else this.#events.add(event);
+      cause?.wait();
+      this.#push({ bytes, event, cause, sinceMs: nowMs - ageMs });
+    }
+    this.#taken = taken;
+  }
 
   /** Whether nothing waits. */
   get isEmpty(): boolean {

@@ -19,6 +19,14 @@ const RSP_CONS = INTERFACE.rsp_cons / 4, RSP_PROD = INTERFACE.rsp_prod / 4;
 const SERVER_FEATURES = INTERFACE.server_features / 4;
 const CONNECTION_STATE = INTERFACE.connection / 4, ERROR = INTERFACE.error / 4;
 
+/** What of a ring is not in its page, as it is handed over. */
+export interface RingState {
+  /** A request that is coming in, and how many bytes of it are there. */
+  readonly request: Uint8Array;
+  readonly received: number;
+  readonly error: RingError;
+}
+
 /**
  * The store's end of a domain's ring.
  *
@@ -29,9 +37,9 @@ const CONNECTION_STATE = INTERFACE.connection / 4, ERROR = INTERFACE.error / 4;
 export class XenstoreRing {
   readonly #words: Uint32Array;
   /** The header, then header and payload, of the request that is coming in. */
-  #request: Uint8Array = new Uint8Array(HEADER_BYTES);
-  #received = 0;
-  #error: RingError = RING_ERROR.NONE;
+  #request: Uint8Array;
+  #received: number;
+  #error: RingError;
   /** Bytes of requests that may still be taken in this call: a domain that goes on writing does not hold us up. */
   #budget = 0;
   #isServing = false;
@@ -39,13 +47,27 @@ export class XenstoreRing {
   /**
    * Offers the domain reconnection and the error field.
    * @param page begins with the structure, aligned to 4 bytes
+   * @param state what was handed over with the connection: the domain notices nothing
    * @throws {RangeError} too short, or not aligned
    */
-  constructor(private readonly page: Uint8Array, private readonly connection: XenstoreConnection) {
+  constructor(
+    private readonly page: Uint8Array,
+    private readonly connection: XenstoreConnection,
+    state?: RingState,
+  ) {
     if (page.length < INTERFACE_BYTES) throw new RangeError(`a xenstore ring in ${page.length} bytes`);
     this.#words = new Uint32Array(page.buffer, page.byteOffset, INTERFACE_BYTES / 4);
+    this.#request = state?.request ?? new Uint8Array(HEADER_BYTES);
+    this.#received = state?.received ?? 0;
+    this.#error = state?.error ?? RING_ERROR.NONE;
+    if (state !== undefined) return;
     Atomics.store(this.#words, ERROR, RING_ERROR.NONE);
     Atomics.store(this.#words, SERVER_FEATURES, FEATURE.RECONNECTION | FEATURE.ERROR);
+  }
+
+  /** To be cloned before the ring is served again. */
+  get state(): RingState {
+    return { request: this.#request, received: this.#received, error: this.#error };
   }
 
   /** Why nothing is taken or sent any more; 0 while all is well. */

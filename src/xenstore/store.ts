@@ -5,7 +5,7 @@ import { remove } from "./operations.ts";
 import { parentOf, ROOT_PATH } from "./path.ts";
 import { ACCESS, accessOf, type Permissions } from "./permissions.ts";
 import { QUOTA } from "./quotas.ts";
-import { Tree } from "./tree.ts";
+import { Tree, type TreeState } from "./tree.ts";
 import type { View } from "./view.ts";
 import { type Cause, eventPath, hears, type Watch, type Watcher } from "./watches.ts";
 
@@ -20,12 +20,20 @@ export interface DomainConnection extends Watcher {
   expire(beforeMs: number): void;
 }
 
+/** The store as it is handed over, between two requests: domains have yet to bring their connections. */
+export interface StoreState {
+  readonly generation: number;
+  readonly tree: TreeState;
+  /** Domids. */
+  readonly domains: readonly number[];
+}
+
 /** Only the tool stack may do anything with what it does not open to others. */
 const TOOL_STACK_ONLY: Permissions = [{ domid: 0, access: ACCESS.NONE }];
 
 /** All nodes of all domains. One object; everything on it happens on one thread. */
 export class Xenstore implements View {
-  #generation = 0;
+  #generation: number;
   /** The nodes. Transactions begin with a copy of them. */
   readonly tree: Tree;
   /** By domid; undefined before the domain's introduction. */
@@ -33,7 +41,15 @@ export class Xenstore implements View {
   readonly #watchers = new Set<Watcher>();
   #announcements: ((cause?: Cause) => void)[] = [];
 
-  constructor() {
+  /** A new one, with nothing but its own nodes; or the one that was handed over. */
+  constructor(state?: StoreState) {
+    this.#generation = state?.generation ?? 0;
+    this.tree = new Tree(() => this.#stamp(), state?.tree ?? this.#firstTree());
+    for (const domid of state?.domains ?? []) this.#domains.set(domid, undefined);
+    if (state === undefined) this.tree.create("/tool/xenstored", EMPTY_VALUE, TOOL_STACK_ONLY);
+  }
+
+  #firstTree(): TreeState {
     const leaf = () => ({
       value: EMPTY_VALUE,
       permissions: TOOL_STACK_ONLY,
@@ -41,9 +57,18 @@ export class Xenstore implements View {
       children: new Map<string, StoreNode>(),
     });
     const names = ["", INTRODUCE_DOMAIN, RELEASE_DOMAIN];
-    const above = { ...leaf(), children: new Map(names.map((name) => [name, leaf()])) };
-    this.tree = new Tree(() => this.#stamp(), above, new Map([[0, names.length]]));
-    this.tree.create("/tool/xenstored", EMPTY_VALUE, TOOL_STACK_ONLY);
+    const root = { ...leaf(), children: new Map(names.map((name) => [name, leaf()])) };
+    return { root, owned: new Map([[0, names.length]]) };
+  }
+
+  /** A tree beside the store's: one that was handed over, or a copy of what there is. */
+  treeOf(state: TreeState = this.tree.state): Tree {
+    return new Tree(() => this.#stamp(), state);
+  }
+
+  /** To be cloned before anything changes. What watches by {@linkcode listen} has to do so again. */
+  get state(): StoreState {
+    return { generation: this.#generation, tree: this.tree.state, domains: [...this.#domains.keys()] };
   }
 
   get(path: string): StoreNode | undefined {
@@ -127,14 +152,19 @@ export class Xenstore implements View {
 
   /** The domain can talk to the store: `@introduceDomain`. @throws {RangeError} it already can, or there is no such domain */
   introduce(connection: DomainConnection): void {
+    this.resume(connection);
+    this.changed(INTRODUCE_DOMAIN, true);
+    this.flush();
+  }
+
+  /** The same of a connection that was handed over: nobody hears of it. */
+  resume(connection: DomainConnection): void {
     const { domid } = connection;
     if (!this.#domains.has(domid) || this.#domains.get(domid) !== undefined) {
       throw new RangeError(`domain ${domid} cannot be introduced`);
     }
     this.#domains.set(domid, connection);
     this.listen(connection);
-    this.changed(INTRODUCE_DOMAIN, true);
-    this.flush();
   }
 
   /** Whether this is the connection of a domain that there is. */

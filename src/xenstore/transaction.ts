@@ -5,15 +5,23 @@ import { namesOf, parentOf } from "./path.ts";
 import type { Permissions } from "./permissions.ts";
 import { QUOTA } from "./quotas.ts";
 import type { Xenstore } from "./store.ts";
-import type { Tree } from "./tree.ts";
+import type { Tree, TreeState } from "./tree.ts";
 import type { View } from "./view.ts";
 import { XenstoreError } from "./xenstore_error.ts";
 
 /** A node that the transaction has looked for. */
-interface Accessed {
+export interface Accessed {
   modified: boolean;
   /** Of the event at the end, if there is one. */
   exact?: boolean;
+}
+
+/** A transaction as it is handed over. */
+export interface TransactionState {
+  readonly before: TreeState;
+  readonly tree: TreeState;
+  readonly accessed: ReadonlyMap<string, Accessed>;
+  readonly failed: boolean;
 }
 
 /**
@@ -24,13 +32,25 @@ export class Transaction implements View {
   /** As it was at the start, and with the transaction's changes. */
   readonly #before: Tree;
   readonly #tree: Tree;
-  readonly #accessed = new Map<string, Accessed>();
-  #failed = false;
+  readonly #accessed: Map<string, Accessed>;
+  #failed: boolean;
 
-  /** Begins. */
-  constructor(private readonly store: Xenstore, private readonly domid: number) {
-    this.#before = store.tree.copy();
-    this.#tree = store.tree.copy();
+  /** Begins; or goes on as it was handed over. */
+  constructor(private readonly store: Xenstore, private readonly domid: number, state?: TransactionState) {
+    this.#before = store.treeOf(state?.before);
+    this.#tree = store.treeOf(state?.tree);
+    this.#accessed = new Map(state?.accessed);
+    this.#failed = state?.failed ?? false;
+  }
+
+  /** To be cloned before it goes on. */
+  get state(): TransactionState {
+    return {
+      before: this.#before.state,
+      tree: this.#tree.state,
+      accessed: this.#accessed,
+      failed: this.#failed,
+    };
   }
 
   get(path: string): StoreNode | undefined {

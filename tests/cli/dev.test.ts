@@ -130,7 +130,7 @@ testWith(
       await scratch("return 0x77;;;)");
       assertMatch(await feedback.next(), /^xenolith: src\/devices\/uart.ts: .*\(\d+:\d+\)$/);
       await append("src/machine/machine.ts");
-      const restart = "src/machine/machine.ts needs a restart: no carrier and no device model runs it";
+      const restart = "src/machine/machine.ts needs a restart: no Worker of the domain runs it";
       assertEquals(await feedback.next(), `xenolith: ${restart}`);
       await scratch("return 0x78;");
       assertEquals(await feedback.next(), `xenolith: dev-3: ${uart} (Uart.readByte)${STOOD}`);
@@ -138,7 +138,7 @@ testWith(
       assertEquals(
         await feedback.next(),
         `xenolith: dev-4: ${block} ((module))${STOOD}; ` +
-          `${block} is as it was outside carriers and device models until a restart`,
+          `${block} is as it was for the domain's owner until a restart`,
       );
       await write(block, await original(block));
       assertEquals(await feedback.next(), `xenolith: dev-5: ${block} (as it was)${STOOD}`);

@@ -36,7 +36,7 @@ class BareVcpus implements Disposable {
   /** @returns what it reported */
   dispatch(waiter: number): string[] {
     const reports: string[] = [];
-    const start = { controlBlock: this.control.address, vcpus: this.vcpus, waiter, stacks: this.stacks };
+    const start = { controlBlock: this.control.address, vcpus: this.vcpus, waiter, generation: 0, stacks: this.stacks };
     dispatch(start, ({ kind }) => reports.push(kind));
     return reports;
   }
@@ -93,7 +93,7 @@ testWith([KVM], "a dispatcher that fails takes its vCPUs out of the guest and le
       // They wait in the guest for an INIT; but vCPU 0, which would not, and vCPU 5 fail.
       if (id % 5 > 0) bare.control.vcpu(id).create(descriptor.number, runPage.address, runPage.sizeBytes);
     }
-    const start = { controlBlock: bare.control.address, vcpus: 8, waiter: 0, stacks: bare.stacks };
+    const start = { controlBlock: bare.control.address, vcpus: 8, waiter: 0, generation: 0, stacks: bare.stacks };
     const fail = () => {
       throw new RangeError("a report that fails");
     };

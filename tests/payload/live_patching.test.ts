@@ -36,8 +36,8 @@ function scratch(name: string, value: string, now = "this.#state.getUint8(STATE.
   return { name, modules: { "src/devices/uart.ts": edit(replace(`return ${now};`, `return ${value};`)) } };
 }
 
-async function patched(cmdline = "", vcpus = 2) {
-  const guest = await PatchedGuest.start("watch", { vcpus, cmdline });
+async function patched(cmdline = "", vcpus = 2, image = "watch") {
+  const guest = await PatchedGuest.start(image, { vcpus, cmdline });
   const patching = new LivePatching(guest.succession);
   return {
     guest,
@@ -79,6 +79,26 @@ testWith(
     await guest.end();
   },
 );
+
+testWith([ANY_KVM], "what serves a guest's xenstore is replaced, and the guest's watch is heard of", async () => {
+  const halt: PayloadDefinition = {
+    name: "halt",
+    modules: {
+      "src/xenstore/shutdown_request.ts": edit(replace("tools.write(path, reason);", 'tools.write(path, "halt");')),
+    },
+  };
+  await using run = await patched("wait", 1, "xenstore");
+  const { guest, patching } = run;
+  await guest.expect(/waiting/);
+  await patching.upload(await built(halt));
+  await patching.apply("halt", SLOW);
+  guest.machine.requestShutdown("poweroff");
+  await guest.expect(/told to halt/);
+  await patching.revert("halt", SLOW);
+  guest.machine.requestShutdown("poweroff");
+  await guest.expect(/told to poweroff/);
+  await guest.end();
+});
 
 testWith([ANY_KVM], "a running model gets one more port, which is nobody's again after the revert", async () => {
   await using run = await patched("port=0x4e9");

@@ -25,8 +25,8 @@ export interface Received {
 export class Guest {
   readonly page = new Uint8Array(4096);
   readonly words = new Uint32Array(this.page.buffer);
-  readonly connection: XenstoreConnection;
-  readonly ring: XenstoreRing;
+  connection: XenstoreConnection;
+  ring: XenstoreRing;
   /** Watch events that came, not yet looked at: path and token. */
   readonly events: [path: string, token: string][] = [];
   /** How often the store asked for the ring to be served. */
@@ -34,9 +34,16 @@ export class Guest {
   #reqId = 0;
   #incoming: number[] = [];
 
-  constructor(store: Xenstore, readonly domid: number, now?: () => number) {
+  constructor(store: Xenstore, readonly domid: number, private readonly now?: () => number) {
     this.connection = new XenstoreConnection(store, domid, () => this.wakes++, now);
     this.ring = new XenstoreRing(this.page, this.connection);
+  }
+
+  /** From now on it has a store to which its own one, and its connection, are handed over. */
+  handOver(store: Xenstore): void {
+    const { connection, ring } = structuredClone({ connection: this.connection.state, ring: this.ring.state });
+    this.connection = new XenstoreConnection(store, this.domid, () => this.wakes++, this.now, connection);
+    this.ring = new XenstoreRing(this.page, this.connection, ring);
   }
 
   /** Sends a request and serves the ring until its reply is there. @returns the reply's payload, or the error's name */
