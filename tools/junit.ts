@@ -5,6 +5,7 @@ export interface Counts {
   readonly passed: number;
   readonly failed: number;
   readonly skipped: number;
+  readonly failedNames: readonly string[];
   /** The names of the skipped tests, which say why. */
   readonly skippedNames: readonly string[];
 }
@@ -13,12 +14,14 @@ export interface Counts {
 export function countTests(report: string): Counts {
   const count = (pattern: RegExp) => report.match(pattern)?.length ?? 0;
   const tests = count(/<testcase\b/g), failed = count(/<failure\b/g), skipped = count(/<skipped\b/g);
-  const names = report.matchAll(/<testcase name="([^"]*)"[^>]*>\s*<skipped/g);
+  const names = (mark: string) =>
+    Array.from(report.matchAll(RegExp(`<testcase name="([^"]*)"[^>]*>\\s*<${mark}`, "g")), ([, name]) => plain(name));
   return {
     passed: tests - failed - skipped,
     failed,
     skipped,
-    skippedNames: Array.from(names, ([, name]) => plain(name)),
+    failedNames: names("failure"),
+    skippedNames: names("skipped"),
   };
 }
 

@@ -10,6 +10,7 @@ import { LaneError } from "../src/lane/errors.ts";
 import { KERNELS, type KernelVersion } from "../src/lane/kernel.ts";
 import { type LaneOptions, prepareLane, startLane } from "../src/lane/lane.ts";
 import { closingLine, type Counts, countTests, failureReport, mergeReports } from "./junit.ts";
+import { batchesOf, inTurns, testFiles } from "./test_files.ts";
 
 const ROOT = new URL("../", import.meta.url).pathname.replace(/\/$/, "");
 const OWN_TESTS = "tests/lane/machine", REPORT = `${ROOT}/dist/test-lane.xml`;
@@ -55,13 +56,13 @@ try {
 
 const startMs = performance.now();
 Deno.mkdirSync(OUTPUT, { recursive: true });
-const files = chosen.length > 0 ? chosen.map(String) : testFiles(`${ROOT}/tests`);
+const files = chosen.length > 0 ? chosen.map(String) : testFiles("tests", "tests/lane"); // the lane's own cannot run inside it
 const selected = all ? USES_ANY_KVM : USES_KVM;
-const batches = batchesOf(files.filter((file) => selected.test(Deno.readTextFileSync(file))));
+const batches = batchesOf(files.filter((file) => selected.test(Deno.readTextFileSync(file))), BATCH);
 console.log(`lane: ${batches.flat().length} of ${files.length} test files; ${batches.length} machines`);
 const machines = batches.map((batch, index) => () => runBatch(index, batch));
 // The lane's own tests have a machine of their own at any time, so they are one of the two.
-const reports = await inTurns(chosen.length === 0 ? [nativeTests, ...machines] : machines);
+const reports = await inTurns(chosen.length === 0 ? [nativeTests, ...machines] : machines, MACHINES);
 
 const report = mergeReports(reports), counts = countTests(report);
 Deno.writeTextFileSync(REPORT, report);
@@ -69,30 +70,6 @@ for (const name of counts.skippedNames) console.log(`skipped in the lane: ${name
 console.log(`lane: ${((performance.now() - startMs) / 1000).toFixed(0)} s; report in ${REPORT.slice(ROOT.length + 1)}`);
 console.log(closingLine(counts));
 Deno.exit(counts.failed > 0 || counts.passed === 0 ? 1 : 0);
-
-/** All test files but the lane's own, which cannot run inside it. */
-function testFiles(directory: string): string[] {
-  return [...Deno.readDirSync(directory)].flatMap(({ name, isDirectory }) => {
-    const path = `${directory}/${name}`;
-    if (isDirectory) return path === `${ROOT}/tests/lane` ? [] : testFiles(path);
-    return name.endsWith(".test.ts") ? [path.slice(ROOT.length + 1)] : [];
-  }).sort();
-}
-
-/** Dealt like cards, so that the files of one folder, which are alike, are spread evenly. */
-function batchesOf(paths: string[]): string[][] {
-  const count = Math.ceil(paths.length / BATCH);
-  return Array.from({ length: count }, (_, index) => paths.filter((_, position) => position % count === index));
-}
-
-async function inTurns(jobs: (() => Promise<string>)[]): Promise<string[]> {
-  const queue = jobs.entries();
-  const results: string[] = [];
-  await Promise.all(Array.from({ length: MACHINES }, async () => {
-    for (const [index, job] of queue) results[index] = await job();
-  }));
-  return results;
-}
 
 /** @returns the batch's report */
 async function runBatch(index: number, batch: string[]): Promise<string> {

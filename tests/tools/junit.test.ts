@@ -16,9 +16,9 @@ const REPORT = `<?xml version="1.0" encoding="UTF-8"?>
 </testsuites>
 `;
 
-Deno.test("countTests() counts, and names what was skipped", () => {
+Deno.test("countTests() counts, and names what failed or was skipped", () => {
   const skippedNames = ["needs <more> (skipped: it isn't here)"];
-  assertEquals(countTests(REPORT), { passed: 1, failed: 1, skipped: 1, skippedNames });
+  assertEquals(countTests(REPORT), { passed: 1, failed: 1, skipped: 1, failedNames: ["fails"], skippedNames });
   assertEquals(closingLine(countTests("")), "Tests: 0 passed, 0 failed, 0 skipped");
 });
 
