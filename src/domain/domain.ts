@@ -6,7 +6,7 @@ import { eventDescriptor } from "../linux/event_descriptor.ts";
 import { Mapping } from "../linux/mapping.ts";
 import { ThreadStacks } from "../linux/native_thread.ts";
 import { installKick } from "../linux/signal.ts";
-import { CAP, X2APIC_API_DISABLE_BROADCAST_QUIRK, X2APIC_API_USE_32BIT_IDS } from "../kvm/abi.ts";
+import { CAP } from "../kvm/abi.ts";
 import type { CpuidTable } from "../kvm/cpuid.ts";
 import type { Kvm } from "../kvm/kvm.ts";
 import type { Vcpu } from "../kvm/vcpu.ts";
@@ -18,7 +18,6 @@ import { p2mMemory } from "../memory/p2m.ts";
 import { SecondStage } from "../memory/second_stage.ts";
 import { STAGE_BYTES } from "../memory/stage_table.ts";
 import { Vmap } from "../memory/vmap.ts";
-import { IO_APIC, PIT_IO_APIC_PIN } from "../devices/platform_map.ts";
 import { BUFIOREQ } from "../ioreq/abi.ts";
 import { xenLeaves } from "../hypercall/cpuid_leaves.ts";
 import { IoreqServers } from "../ioreq/servers.ts";
@@ -28,7 +27,7 @@ import { ControlBlock, controlBlockBytes } from "./control_block.ts";
 import { CrewMember, type CrewOwner } from "./crew.ts";
 import { grantedFiles, type RamPiece } from "./grants.ts";
 import { IMPATIENT, withinGrace } from "./grace.ts";
-import { InterruptLines } from "./interrupt_lines.ts";
+import { createInterruptControllers, InterruptLines } from "./interrupt_lines.ts";
 import type { ModelRequest, ModelStart, Service } from "./messages.ts";
 import { withLastWords } from "./last_words.ts";
 import { ModelSockets } from "./model_sockets.ts";
@@ -126,7 +125,7 @@ export class Domain implements AsyncDisposable {
       this.#secondStage = use(new SecondStage(this.#vm, map));
       this.#ram = createRam(specification, this.#machine, this.#secondStage);
       this.#secondStage.addRegions(specification.regions);
-      this.#createInterruptControllers();
+      createInterruptControllers(this.#vm, vcpus);
       this.#lines = new InterruptLines(this.#control.interruptLines, this.#vm);
       const doorbells = this.#crew.carriers.map(({ name }) => use(eventDescriptor(`doorbell of ${name}`)).number);
       this.#control.setWaiters(vcpusPerWaiter, doorbells);
@@ -307,15 +306,6 @@ export class Domain implements AsyncDisposable {
     this.#terminate();
     // A model that was given up may still look at the memory: that is then left to the end of the process.
     if (idle) this.#resources.dispose();
-  }
-
-  #createInterruptControllers(): void {
-    const { vcpus } = this.specification;
-    this.#vm.createInterruptControllers();
-    this.#vm.routeInterrupts(IO_APIC.pins, PIT_IO_APIC_PIN);
-    if (vcpus <= 255) return;
-    const flags = X2APIC_API_USE_32BIT_IDS | X2APIC_API_DISABLE_BROADCAST_QUIRK;
-    this.#vm.enableCapability(CAP.X2APIC_API, BigInt(flags));
   }
 
   #createVcpu(id: number): void {

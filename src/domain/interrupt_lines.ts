@@ -1,8 +1,9 @@
 /** The guest's interrupt lines as device models drive them: PCI pins share a line, and a link may lead it to an ISA interrupt. */
 
 import { EINVAL } from "../linux/errno.ts";
+import { CAP, X2APIC_API_DISABLE_BROADCAST_QUIRK, X2APIC_API_USE_32BIT_IDS } from "../kvm/abi.ts";
 import type { Vm } from "../kvm/vm.ts";
-import { IO_APIC } from "../devices/platform_map.ts";
+import { IO_APIC, PIT_IO_APIC_PIN } from "../devices/platform_map.ts";
 import { DmOpError } from "../ioreq/dm_op_error.ts";
 
 /** Words: a bit for each PCI pin (device * 4 + pin), who raises each GSI, and the ISA interrupt of each link (0: none). */
@@ -11,6 +12,15 @@ const PCI_DEVICES = 32, PCI_PINS = 4, PCI_LINKS = 4, ISA_INTERRUPTS = 16;
 
 /** The one bit of a GSI's word that belongs to its own line; each PCI pin that raises it adds 2. */
 const OWN = 1, PIN = 2;
+
+/** Creates what the lines lead to: PICs, an I/O APIC and local APICs, with x2APIC ids as wide as so many vCPUs need. */
+export function createInterruptControllers(vm: Vm, vcpus: number): void {
+  vm.createInterruptControllers();
+  vm.routeInterrupts(IO_APIC.pins, PIT_IO_APIC_PIN);
+  if (vcpus <= 255) return;
+  const flags = X2APIC_API_USE_32BIT_IDS | X2APIC_API_DISABLE_BROADCAST_QUIRK;
+  vm.enableCapability(CAP.X2APIC_API, BigInt(flags));
+}
 
 /** The GSI of a pin of a device on bus 0 (Xen: hvm_pci_intx_gsi, folded into the pins that the I/O APIC has). */
 export function pciGsi(device: number, pin: number): number {
