@@ -1,5 +1,6 @@
 /** A guest with a grant table, over RAM and frames as they are, and a VM that only remembers its slots. */
 
+import { assertEquals } from "@std/assert";
 import { type Gfn, PAGE_SIZE } from "../../src/memory/address.ts";
 import { GrantTable, grantTableMemory } from "../../src/memory/grant_table.ts";
 import {
@@ -13,10 +14,15 @@ import {
 import { DOMID_SELF } from "../../src/hypercall/abi/xen.ts";
 import { grantTableOp } from "../../src/hypercall/grant_table_op.ts";
 import { type GrantDomain, Grants } from "../../src/hypercall/grants.ts";
-import { TestPlaced } from "../memory/test_placed.ts";
-import { TestCaller, type Width } from "./calls.ts";
+import { RAM, TestPlaced } from "../memory/test_placed.ts";
+import { testWith, USERFAULT } from "../support/capabilities.ts";
+import { TestCaller, type Width, WIDTHS } from "./calls.ts";
 
-export const DOMID = 5;
+/** The guest, and a domain that there is not. */
+export const DOMID = 5, OTHER = 9;
+
+/** Pages of the guest's RAM. */
+export const PAGE = RAM + 8, TARGET = RAM + 20;
 
 /** Where a copy is from or to. */
 export interface CopyEnd {
@@ -28,6 +34,27 @@ export interface CopyEnd {
 
 /** Lists begin here, in a second page if they are long. */
 export const LIST = 0x100;
+
+/** A test of grant_table_op, as 64-bit and as 32-bit code calls it. */
+export function testOp(name: string, body: (guest: TestGrants) => void): void {
+  for (const bits of WIDTHS) {
+    testWith([USERFAULT], `grant_table_op ${name} (${bits} bits)`, () => {
+      using guest = new TestGrants(bits);
+      body(guest);
+    });
+  }
+}
+
+/** The same for both versions of the table. */
+export function testBoth(name: string, body: (guest: TestGrants) => void): void {
+  for (const version of [1, 2]) {
+    testOp(`${name}, version ${version}`, (guest) => {
+      assertEquals(guest.setVersion(version), [0, version]);
+      body(guest);
+      assertEquals(guest.references, 0);
+    });
+  }
+}
 
 export class TestGrants implements GrantDomain, Disposable {
   readonly #stack = new DisposableStack();
@@ -53,6 +80,12 @@ export class TestGrants implements GrantDomain, Disposable {
 
   do(subop: number, count = 1, pointer = this.caller.pointer()): number {
     return grantTableOp(this, this.caller.with(subop, pointer, count));
+  }
+
+  setVersion(version: number): [result: number, version: number] {
+    this.data.setUint32(0, version, true);
+    const result = this.do(GNTTABOP.set_version);
+    return [result, this.data.getUint32(0, true)];
   }
 
   /** The guest writes an entry of its table. @param length of a part of the page from `start` on */
