@@ -45,6 +45,20 @@ export function failureReport(files: readonly string[], reason: string): string 
   return `<testsuites>${cases.join("")}</testsuites>`;
 }
 
+/**
+ * What a run of `deno test` reported, and as failed what it did not: test files that did not load, or came to no end.
+ * @param report empty: the run wrote none
+ * @param files paths from the repository's root; folders may be among them
+ * @param status the run's exit status
+ */
+export function completeReport(report: string, files: readonly string[], status: number): string {
+  if (status === 0 && report !== "") return report;
+  const reason = `deno test: status ${status}`;
+  const missing = files.filter((file) => file.endsWith(".test.ts") && !report.includes(`${markup(file)}"`));
+  const all = mergeReports([report, failureReport(missing, reason)]);
+  return countTests(all).failed > 0 ? all : mergeReports([all, failureReport([files.join(" ")], reason)]);
+}
+
 const ENTITIES = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&apos;" } as const;
 
 function markup(text: string): string {

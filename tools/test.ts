@@ -3,7 +3,7 @@
  * them. All of them are run by several processes, each of which says what it has to say when it is done.
  */
 
-import { closingLine, countTests, failureReport, mergeReports } from "./junit.ts";
+import { closingLine, completeReport, countTests, mergeReports } from "./junit.ts";
 import { batchesOf, inTurns, testFiles } from "./test_files.ts";
 
 /** Tests that start virtual machines for minutes; `deno task test:lane` runs them, and so does naming one. */
@@ -37,7 +37,7 @@ async function run(words: readonly string[], output: "inherit" | "piped"): Promi
   const { code } = await child.status;
   const report = await Deno.readTextFile(junit);
   await Deno.remove(junit);
-  return { code, report: report === "" && output === "piped" ? failureReport(words, "it came to no end") : report };
+  return { code, report: completeReport(report, words, code) };
 }
 
 async function write(stream: typeof Deno.stdout | typeof Deno.stderr, bytes: Uint8Array): Promise<void> {

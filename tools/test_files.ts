@@ -3,7 +3,7 @@
 const ROOT = new URL("../", import.meta.url).pathname;
 
 /** All below a folder but those below one of `without`. @param folder from the repository's root, as all paths here */
-export function testFiles(folder: string, without: string): string[] {
+export function testFiles(folder: string, without?: string): string[] {
   return [...Deno.readDirSync(ROOT + folder)].flatMap(({ name, isDirectory }) => {
     const path = `${folder}/${name}`;
     if (isDirectory) return path === without ? [] : testFiles(path, without);

@@ -1,7 +1,7 @@
 /**
  * `deno task test:lane [--kernel VERSION] [--all] [FILES...]`: the tests that another KVM may answer differently, or all
  * that need KVM, on the lane's kvm_amd; several files to a machine, two machines at a time. Closes with the tests that did
- * not run, with the reason, and one line that counts. Without FILES the tests of the lane itself run, too, on this host.
+ * not run, with the reason, and one line that counts. The tests of the lane itself run on this host.
  */
 
 import { parseArgs } from "@std/cli";
@@ -9,7 +9,7 @@ import { addTree, denoPackages, emittedCode } from "../src/lane/deno_cache.ts";
 import { LaneError } from "../src/lane/errors.ts";
 import { KERNELS, type KernelVersion } from "../src/lane/kernel.ts";
 import { type LaneOptions, prepareLane, startLane } from "../src/lane/lane.ts";
-import { closingLine, type Counts, countTests, failureReport, mergeReports } from "./junit.ts";
+import { closingLine, completeReport, type Counts, countTests, failureReport, mergeReports } from "./junit.ts";
 import { batchesOf, inTurns, testFiles } from "./test_files.ts";
 
 const ROOT = new URL("../", import.meta.url).pathname.replace(/\/$/, "");
@@ -56,13 +56,15 @@ try {
 
 const startMs = performance.now();
 Deno.mkdirSync(OUTPUT, { recursive: true });
-const files = chosen.length > 0 ? chosen.map(String) : testFiles("tests", "tests/lane"); // the lane's own cannot run inside it
+const paths = chosen.length > 0 ? chosen.map(String) : ["tests"];
+const wanted = paths.flatMap((path) => Deno.statSync(path).isDirectory ? testFiles(path) : path);
+const own = wanted.filter((file) => file.includes(OWN_TESTS)), files = wanted.filter((file) => !own.includes(file));
 const selected = all ? USES_ANY_KVM : USES_KVM;
 const batches = batchesOf(files.filter((file) => selected.test(Deno.readTextFileSync(file))), BATCH);
 console.log(`lane: ${batches.flat().length} of ${files.length} test files; ${batches.length} machines`);
 const machines = batches.map((batch, index) => () => runBatch(index, batch));
 // The lane's own tests have a machine of their own at any time, so they are one of the two.
-const reports = await inTurns(chosen.length === 0 ? [nativeTests, ...machines] : machines, MACHINES);
+const reports = await inTurns(own.length > 0 ? [() => nativeTests(own), ...machines] : machines, MACHINES);
 
 const report = mergeReports(reports), counts = countTests(report);
 Deno.writeTextFileSync(REPORT, report);
@@ -115,10 +117,8 @@ async function runBatch(index: number, batch: string[]): Promise<string> {
     try {
       const { status, files } = await run.ended;
       await Promise.all(printed);
-      const report = new TextDecoder().decode(files.get("report.xml"));
-      const counts = countTests(report);
-      if (report === "" || (status !== 0 && counts.failed === 0)) throw new Error(`deno test: status ${status}`);
-      say(counts);
+      const report = completeReport(new TextDecoder().decode(files.get("report.xml")), batch, status);
+      say(countTests(report));
       return report;
     } finally {
       await Promise.allSettled(printed);
@@ -133,13 +133,13 @@ async function runBatch(index: number, batch: string[]): Promise<string> {
   }
 }
 
-async function nativeTests(): Promise<string> {
+async function nativeTests(files: readonly string[]): Promise<string> {
   const path = Deno.makeTempFileSync({ prefix: "xenolith-lane-", suffix: ".xml" });
-  const args = [...testArguments(path), `${ROOT}/${OWN_TESTS}`];
-  await new Deno.Command(Deno.execPath(), { args, cwd: ROOT, stdin: "null" }).spawn().status;
+  const args = [...testArguments(path), ...files];
+  const { code } = await new Deno.Command(Deno.execPath(), { args, cwd: ROOT, stdin: "null" }).spawn().status;
   const report = Deno.readTextFileSync(path);
   Deno.removeSync(path);
-  return report === "" ? failureReport([OWN_TESTS], "deno test wrote no report") : report;
+  return completeReport(report, files, code);
 }
 
 function testArguments(report: string): string[] {

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { closingLine, countTests, failureReport, mergeReports } from "../../tools/junit.ts";
+import { closingLine, completeReport, countTests, failureReport, mergeReports } from "../../tools/junit.ts";
 
 const REPORT = `<?xml version="1.0" encoding="UTF-8"?>
 <testsuites name="deno test" tests="3" failures="1" errors="0" time="1">
@@ -26,3 +26,23 @@ Deno.test("mergeReports() adds up", () => {
   const merged = mergeReports([REPORT, failureReport(["b.test.ts", "c & d.test.ts"], 'it "died"'), ""]);
   assertEquals(closingLine(countTests(merged)), "Tests: 1 passed, 3 failed, 1 skipped");
 });
+
+for (
+  const [what, report, files, status, line] of [
+    ["all is well", REPORT, ["a.test.ts"], 0, "Tests: 1 passed, 1 failed, 1 skipped"],
+    ["what failed is in the report", REPORT, ["a.test.ts"], 1, "Tests: 1 passed, 1 failed, 1 skipped"],
+    [
+      "two files did not load",
+      REPORT,
+      ["a.test.ts", "b.test.ts", "c.test.ts"],
+      1,
+      "Tests: 1 passed, 3 failed, 1 skipped",
+    ],
+    ["there is no report", "", ["a.test.ts"], 0, "Tests: 0 passed, 1 failed, 0 skipped"],
+    ["a folder did not load", "", ["tests"], 1, "Tests: 0 passed, 1 failed, 0 skipped"],
+  ] as const
+) {
+  Deno.test(`completeReport() counts what was not reported: ${what}`, () => {
+    assertEquals(closingLine(countTests(completeReport(report, files, status))), line);
+  });
+}
