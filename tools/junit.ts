@@ -46,17 +46,15 @@ export function failureReport(files: readonly string[], reason: string): string 
 }
 
 /**
- * What a run of `deno test` reported, and as failed what it did not: test files that did not load, or came to no end.
+ * What a run of `deno test` reported; where that does not say what failed - test files that did not load, or came to no
+ * end - all its files did.
  * @param report empty: the run wrote none
  * @param files paths from the repository's root; folders may be among them
  * @param status the run's exit status
  */
 export function completeReport(report: string, files: readonly string[], status: number): string {
-  if (status === 0 && report !== "") return report;
-  const reason = `deno test: status ${status}`;
-  const missing = files.filter((file) => file.endsWith(".test.ts") && !report.includes(`${markup(file)}"`));
-  const all = mergeReports([report, failureReport(missing, reason)]);
-  return countTests(all).failed > 0 ? all : mergeReports([all, failureReport([files.join(" ")], reason)]);
+  const isComplete = report !== "" && (status === 0 || countTests(report).failed > 0);
+  return isComplete ? report : mergeReports([report, failureReport([files.join(" ")], `deno test: status ${status}`)]);
 }
 
 const ENTITIES = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&apos;" } as const;

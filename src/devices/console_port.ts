@@ -85,10 +85,10 @@ export class ConsolePort implements PortEnd {
     readonly receive: number,
     readonly transmit: number,
     private readonly states: Uint32Array,
-    mostBuffers: number,
+    queueSize: number,
   ) {
-    this.#out = new Chain(mostBuffers);
-    this.#in = new Chain(mostBuffers);
+    this.#out = new Chain(queueSize);
+    this.#in = new Chain(queueSize);
   }
 
   get hasRoom(): boolean {
@@ -120,6 +120,12 @@ export class ConsolePort implements PortEnd {
     this.#isLive = true;
     this.drained();
     this.arrived();
+  }
+
+  /** Nothing is given back any more of what is under way in a queue. */
+  forget(queue: number): void {
+    if (queue === this.transmit) this.#isSending = false;
+    if (queue === this.receive) this.#isReceiving = false;
   }
 
   /** Nothing is given back any more, and nothing holds. */

@@ -25,8 +25,8 @@ const RING_FEATURES: readonly number[] = [FEATURE.RING_INDIRECT_DESC, FEATURE.RI
 /** From the driver's start to the device's reset, whoever serves. */
 interface Running {
   readonly features: ReadonlySet<number>;
-  /** Those that the driver has made ready. */
-  readonly rings: readonly { readonly index: number; readonly layout: QueueLayout }[];
+  /** Those that the driver has made ready, and not taken away. */
+  rings: readonly { readonly index: number; readonly layout: QueueLayout }[];
   /** Where what is under way is kept for the next backend. */
   inflight: InflightMemory | undefined;
 }
@@ -101,6 +101,13 @@ export class VhostUserBlock implements VirtioDevice, BackendUser {
     this.#running = { features, rings: ready, inflight: undefined };
     this.#link.retry();
     this.#link.use((backend) => this.#serve(backend));
+  }
+
+  forget(queue: number): void {
+    const running = this.#running, ring = running?.rings.find(({ index }) => index === queue);
+    if (running === undefined || ring === undefined) return;
+    running.rings = running.rings.filter((other) => other !== ring);
+    this.#link.use((backend) => backend.stop([ring]));
   }
 
   reset(): void {

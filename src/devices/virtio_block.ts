@@ -19,6 +19,12 @@ export interface VirtioBlockConfiguration extends VirtioPlace {
 /** @throws {DiskError} the file cannot be a disk */
 export default function virtioBlock(host: DeviceModelHost, configuration: unknown): void {
   const { file, readOnly = false, queues = 1, ring = true, ...place } = configuration as VirtioBlockConfiguration;
-  const disk = openDisk(file, readOnly), device = new VirtioBlock(host, disk, queues, ring);
-  virtioOverMmio(host, device, place);
+  const disk = openDisk(file, readOnly), sectors = firstSize(host.state(8), disk.sectors);
+  virtioOverMmio(host, new VirtioBlock(host, { ...disk, sectors }, queues, ring), place);
+}
+
+/** A disk is as large as it was when the guest began, whatever has become of its file until this model took over. */
+function firstSize(state: DataView<ArrayBuffer>, sectors: number): number {
+  if (state.getFloat64(0) === 0) state.setFloat64(0, sectors);
+  return state.getFloat64(0);
 }

@@ -26,11 +26,10 @@ import { Chain } from "../virtio/chain.ts";
 import { type Virtqueue } from "../virtio/virtqueue.ts";
 import type { Disk } from "./disk_file.ts";
 
-/** Requests that are under way at a time, of all queues; each of them may have been cut in so many buffers by the driver. */
-const REQUESTS = 128, MOST_BUFFERS = 128;
-/** And lie in so many places of this process. */
-const MOST_RANGES = 256;
-const QUEUE_SIZE = 256;
+/** Requests that are under way at a time, of all queues; a driver may cut each in as many buffers as a queue has entries. */
+const REQUESTS = 128, QUEUE_SIZE = 256;
+/** And they may lie in so many places of this process. */
+const MOST_RANGES = 512;
 
 /** The largest range of a discard or of zeroes, in sectors: 1 GiB. One range a request. */
 const MOST_SECTORS = 2 ** 21;
@@ -42,7 +41,7 @@ const ZEROES = new Uint8Array(2 ** 16), ZEROES_ADDRESS = Number(bytesAddress(ZER
 interface Request {
   readonly chain: Chain;
   queue: number;
-  /** Bytes that its input or output has to have had; what is written to the guest beside the status. */
+  /** What its input or output has to come to; bytes that are written to the guest beside the status. */
   expected: number;
   written: number;
   /** fallocate is under way. */
@@ -50,8 +49,10 @@ interface Request {
   /** Of a range of zeroes: what is still to be written if the file system cannot make it. */
   zeroesOffset: number;
   zeroesBytes: number;
-  /** The device was reset meanwhile: it is nobody's. */
-  forgotten: boolean;
+  /** It is to be stable before the driver hears of it. */
+  isVolatile: boolean;
+  /** The driver has taken its queue away meanwhile: it is nobody's. */
+  isForgotten: boolean;
   /** struct iovec. */
   readonly ranges: Uint32Array;
   readonly rangesAddress: number;
@@ -71,6 +72,8 @@ export class VirtioBlock implements VirtioDevice {
   readonly #free: Uint8Array;
   #freeCount = REQUESTS;
   readonly #idBytes = new Uint8Array(BLOCK_ID_BYTES);
+  /** The driver knows no flush: what it writes has to be stable as soon as it is done (5.2.6.2). */
+  #isWriteThrough = false;
   readonly #completed = (request: number, result: number) => this.#complete(request, result);
 
   constructor(host: DeviceModelHost, private readonly disk: Disk, readonly queues: number, ring: boolean) {
@@ -89,8 +92,7 @@ export class VirtioBlock implements VirtioDevice {
       ready: (events) => {
         if (events !== 0) awaitEvent(this.#io.event.number);
         this.#io.drain(this.#completed);
-        for (const queue of this.transport.queues) queue.publish(); // before the next requests go to the kernel
-        for (let queue = 0; queue < queues; queue++) this.notified(queue); // there may be room for more again
+        this.#serve(); // there may be room for more again
       },
       pending: () => this.#io.hasCompleted,
     });
@@ -106,8 +108,9 @@ export class VirtioBlock implements VirtioDevice {
     host.whenRelieved(() => this.#close());
   }
 
-  start(): void {
-    for (let queue = 0; queue < this.queues; queue++) this.notified(queue);
+  start(features: ReadonlySet<number>): void {
+    this.#isWriteThrough = !features.has(BLOCK_FEATURE.FLUSH);
+    this.#serve();
   }
 
   notified(index: number): void {
@@ -126,9 +129,22 @@ export class VirtioBlock implements VirtioDevice {
     return this.#freeCount > 0 && this.transport.queues[queue].hasRequest;
   }
 
-  reset(): void {
-    for (const request of this.#requests) request.forgotten = true;
+  forget(queue: number): void {
+    for (const request of this.#requests) if (request.queue === queue) request.isForgotten = true;
     this.#finish();
+  }
+
+  reset(): void {
+    for (const request of this.#requests) request.isForgotten = true;
+    this.#finish();
+  }
+
+  #serve(): void {
+    const { transport } = this;
+    if (transport.isLive) { for (const queue of transport.queues) queue.publish(); // before the next requests go to the kernel
+     }
+    for (let queue = 0; queue < this.queues && transport.isLive; queue++) this.notified(queue);
+    this.#io.submit(); // of requests under way there may be more to be done
   }
 
   #close(): void {
@@ -150,9 +166,8 @@ export class VirtioBlock implements VirtioDevice {
     if (!queue.take(request.chain)) return false;
     this.#freeCount--;
     request.queue = index;
-    request.forgotten = false;
     request.expected = request.written = request.zeroesBytes = 0;
-    request.isAllocating = false;
+    request.isAllocating = request.isVolatile = request.isForgotten = false;
     const status = this.#begin(number, request);
     if (status >= 0) this.#end(number, status);
     return true;
@@ -173,8 +188,8 @@ export class VirtioBlock implements VirtioDevice {
         this.#io.sync(number, this.disk.file.number);
         return -1;
       case BLOCK_TYPE.GET_ID:
-        request.written = BLOCK_ID_BYTES;
-        return this.#bytes.write(chain, this.#idBytes) ? BLOCK_STATUS.OK : BLOCK_STATUS.IOERR;
+        request.written = Math.min(BLOCK_ID_BYTES, chain.writableBytes - 1);
+        return this.#bytes.write(chain, this.#idBytes, 0, request.written) ? BLOCK_STATUS.OK : BLOCK_STATUS.IOERR;
       case BLOCK_TYPE.DISCARD:
         return this.#changeRange(number, request, FALLOC_FL_PUNCH_HOLE);
       case BLOCK_TYPE.WRITE_ZEROES:
@@ -196,6 +211,7 @@ export class VirtioBlock implements VirtioDevice {
       request.written = sizeBytes;
       this.#io.readv(number, file, rangesAddress, count, offset);
     } else {
+      request.isVolatile = this.#isWriteThrough;
       this.#io.writev(number, file, rangesAddress, count, offset);
     }
     return -1;
@@ -219,6 +235,7 @@ export class VirtioBlock implements VirtioDevice {
     const how = isDiscard || (flags & BLOCK_RANGE_UNMAP) !== 0 ? FALLOC_FL_PUNCH_HOLE : mode;
     const offset = sector * SECTOR_BYTES, sizeBytes = sectors * SECTOR_BYTES;
     request.isAllocating = true;
+    request.isVolatile = this.#isWriteThrough;
     if (!isDiscard) {
       request.zeroesOffset = offset;
       request.zeroesBytes = sizeBytes;
@@ -252,9 +269,17 @@ export class VirtioBlock implements VirtioDevice {
     const request = this.#requests[number], { isAllocating } = request;
     // A file system that makes neither holes nor zeroes: a discard is but a hint, and zeroes can be written.
     const cannot = isAllocating && result === -EOPNOTSUPP, isGood = cannot || result === request.expected;
-    if (request.forgotten) this.#free[this.#freeCount++] = number;
-    else if (isGood && (cannot || !isAllocating) && request.zeroesBytes > 0) this.#writeZeroes(number, request);
-    else this.#end(number, isGood ? BLOCK_STATUS.OK : BLOCK_STATUS.IOERR);
+    if (request.isForgotten) this.#free[this.#freeCount++] = number;
+    else if (!isGood) this.#end(number, BLOCK_STATUS.IOERR);
+    else if ((cannot || !isAllocating) && request.zeroesBytes > 0) this.#writeZeroes(number, request);
+    else if (request.isVolatile) this.#sync(number, request);
+    else this.#end(number, BLOCK_STATUS.OK);
+  }
+
+  #sync(number: number, request: Request): void {
+    request.expected = 0;
+    request.isAllocating = request.isVolatile = false;
+    this.#io.sync(number, this.disk.file.number);
   }
 
   /** The status is the last byte that the device writes; a chain without one cannot be answered. */
@@ -268,7 +293,7 @@ export class VirtioBlock implements VirtioDevice {
   #configure(): void {
     const view = new DataView(this.configuration.buffer), { sectors, readOnly } = this.disk;
     view.setBigUint64(CONFIGURATION.capacity, BigInt(sectors), true);
-    view.setUint32(CONFIGURATION.seg_max, MOST_BUFFERS - 2, true);
+    view.setUint32(CONFIGURATION.seg_max, QUEUE_SIZE - 2, true);
     view.setUint32(CONFIGURATION.blk_size, SECTOR_BYTES, true);
     view.setUint16(CONFIGURATION.num_queues, this.queues, true);
     if (readOnly) return;
@@ -289,14 +314,15 @@ function sectorAt(view: DataView, at: number): number {
 function newRequest(): Request {
   const ranges = new Uint32Array(MOST_RANGES * IOVEC_WORDS);
   return {
-    chain: new Chain(MOST_BUFFERS),
+    chain: new Chain(QUEUE_SIZE),
     queue: 0,
     expected: 0,
     written: 0,
     isAllocating: false,
     zeroesOffset: 0,
     zeroesBytes: 0,
-    forgotten: false,
+    isVolatile: false,
+    isForgotten: false,
     ranges,
     rangesAddress: Number(bytesAddress(new Uint8Array(ranges.buffer))),
   };

@@ -17,7 +17,7 @@ import type { Virtqueue } from "../virtio/virtqueue.ts";
 import { ConsolePort, PORT_STATE, type PortDevice, type PortPeer, TransferBuffer } from "./console_port.ts";
 import type { TerminalSize } from "./port_console.ts";
 
-const QUEUE_SIZE = 64, MOST_BUFFERS = 64;
+const QUEUE_SIZE = 64;
 
 /** At a time, between the guest and a peer. */
 const TRANSFER_BYTES = 16384;
@@ -46,7 +46,7 @@ export class VirtioConsole implements VirtioDevice, PortDevice {
   readonly transfer = new TransferBuffer(TRANSFER_BYTES);
   readonly #ports: readonly ConsolePort[];
   readonly #view = new DataView(this.configuration.buffer);
-  readonly #chain = new Chain(MOST_BUFFERS);
+  readonly #chain = new Chain(QUEUE_SIZE);
   readonly #control = new DataView(new ArrayBuffer(CONTROL.bytes));
   readonly #controlBytes = new Uint8Array(this.#control.buffer);
   readonly #names: readonly Uint8Array[];
@@ -73,7 +73,7 @@ export class VirtioConsole implements VirtioDevice, PortDevice {
     this.#message = new Uint8Array(CONTROL.bytes + Math.max(RESIZE.bytes, ...this.#names.map((name) => name.length)));
     this.#ports = ports.map(({ name }, id) => {
       const first = id === 0 ? QUEUE.RECEIVE : QUEUE.OTHERS + 2 * (id - 1);
-      return new ConsolePort(this, id, name, first, first + 1, states, MOST_BUFFERS);
+      return new ConsolePort(this, id, name, first, first + 1, states, QUEUE_SIZE);
     });
     this.#ports.forEach((port, id) => port.peer = ports[id].peer(port));
     if (!isPlain) this.#view.setUint32(CONFIGURATION.max_nr_ports, ports.length, true);
@@ -121,6 +121,10 @@ export class VirtioConsole implements VirtioDevice, PortDevice {
     const port = this.#ports.find(({ name }) => name === undefined) ?? this.#ports[0];
     this.transfer.bytes[0] = value;
     port.peer.put(this.transfer, 1); // there is nobody to wait for room
+  }
+
+  forget(queue: number): void {
+    this.#portOf(queue)?.forget(queue);
   }
 
   reset(): void {

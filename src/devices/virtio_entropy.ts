@@ -7,7 +7,7 @@ import type { VirtioDevice, VirtioTransport } from "../virtio/device.ts";
 import { Chain } from "../virtio/chain.ts";
 import { virtioOverMmio, type VirtioPlace } from "./virtio_place.ts";
 
-const QUEUE_SIZE = 64, MOST_BUFFERS = 16;
+const QUEUE_SIZE = 64;
 /** A driver that asks for more gets so much, and asks again. */
 const MOST_BYTES = 4096;
 
@@ -25,7 +25,7 @@ class VirtioEntropy implements VirtioDevice {
   readonly configuration = new Uint8Array();
   transport!: VirtioTransport;
   readonly #bytes: ChainBytes;
-  readonly #chain = new Chain(MOST_BUFFERS);
+  readonly #chain = new Chain(QUEUE_SIZE);
   readonly #random = new Uint8Array(MOST_BYTES);
 
   constructor(host: DeviceModelHost) {

@@ -28,8 +28,6 @@ export class VirtioNet implements VirtioDevice {
   readonly queueSize = QUEUE_SIZE;
   readonly configuration = new Uint8Array(CONFIGURATION.bytes);
   transport!: VirtioTransport;
-  /** The driver is ready, and nothing has gone wrong. */
-  #isLive = false;
   readonly #bytes: ChainBytes;
   readonly #chain = new Chain(QUEUE_SIZE);
   readonly #frame = new Uint8Array(MOST_FRAME_BYTES);
@@ -58,7 +56,6 @@ export class VirtioNet implements VirtioDevice {
   }
 
   start(): void {
-    this.#isLive = true;
     this.#transmit();
   }
 
@@ -68,16 +65,14 @@ export class VirtioNet implements VirtioDevice {
   }
 
   hasWork(queue: number): boolean {
-    return queue === NET_QUEUE.TRANSMIT && this.#isLive && this.transport.queues[queue].hasRequest;
+    return queue === NET_QUEUE.TRANSMIT && this.transport.queues[queue].hasRequest;
   }
 
-  reset(): void {
-    this.#isLive = false;
-  }
+  reset(): void {}
 
   /** Whether the guest has room for a frame. */
   get #hasRoom(): boolean {
-    return this.#isLive && this.transport.queues[NET_QUEUE.RECEIVE].hasRequest;
+    return this.transport.isLive && this.transport.queues[NET_QUEUE.RECEIVE].hasRequest;
   }
 
   /** What the network has answered at once comes with it. */
@@ -91,7 +86,7 @@ export class VirtioNet implements VirtioDevice {
       }
       queue.setNotifications(true);
     } while (queue.hasRequest);
-    if (queue.isBroken) return this.#fail();
+    if (queue.isBroken) return this.transport.fail();
     this.transport.usedBuffer(queue);
     this.#receive();
   }
@@ -106,7 +101,7 @@ export class VirtioNet implements VirtioDevice {
   /** Gives the guest what there is, as long as it has room; it is to say when it has some again only if it had too little. */
   #receive(): void {
     const queue = this.transport.queues[NET_QUEUE.RECEIVE];
-    if (!this.#isLive) return;
+    if (!this.transport.isLive) return;
     for (let hasRoom = true; hasRoom;) {
       queue.setNotifications(false);
       while (queue.hasRequest && this.#deliver());
@@ -114,7 +109,7 @@ export class VirtioNet implements VirtioDevice {
       queue.setNotifications(true);
       hasRoom = queue.hasRequest;
     }
-    if (queue.isBroken) return this.#fail();
+    if (queue.isBroken) return this.transport.fail();
     this.transport.usedBuffer(queue);
   }
 
@@ -128,11 +123,6 @@ export class VirtioNet implements VirtioDevice {
       this.#bytes.write(chain, this.#frame, length, size);
     queue.give(chain.head, isWritten ? length + size : 0);
     return true;
-  }
-
-  #fail(): void {
-    this.#isLive = false;
-    this.transport.fail();
   }
 
   #configure(mac: Uint8Array): void {

@@ -66,9 +66,9 @@ export const FEATURE = { RING_INDIRECT_DESC: 28, RING_EVENT_IDX: 29, VERSION_1: 
 export const DESCRIPTOR = { addr: 0, len: 8, flags: 12, next: 14, bytes: 16 } as const;
 export const DESCRIPTOR_FLAG = { NEXT: 1, WRITE: 2, INDIRECT: 4 } as const;
 
-/** The rings of the driver and of the device (2.7.6, 2.7.8): a head, and entries of so many bytes. */
-export const AVAILABLE = { flags: 0, idx: 2, ring: 4, entry: 2 } as const;
-export const USED = { flags: 0, idx: 2, ring: 4, entry: 8 } as const;
+/** The rings of the driver and of the device (2.7.6, 2.7.8): a head, entries of so many bytes, and how they are aligned. */
+export const AVAILABLE = { flags: 0, idx: 2, ring: 4, entry: 2, align: 2 } as const;
+export const USED = { flags: 0, idx: 2, ring: 4, entry: 8, align: 4 } as const;
 export const AVAILABLE_NO_INTERRUPT = 1, USED_NO_NOTIFY = 1;
 
 /** The largest split queue. */

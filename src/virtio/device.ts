@@ -30,13 +30,17 @@ export interface VirtioDevice {
   takeNotifications?(queue: number, event: number): void;
   /** Whether it would do something if it were notified; without it, it waits until it is. */
   hasWork?(queue: number): boolean;
-  /** Whatever is under way is not given back any more. */
+  /** The driver has taken a queue away: nothing of what is under way in it is touched or given back any more (4.2.2.1). */
+  forget?(queue: number): void;
+  /** The same for all queues, and nothing that the driver has said holds any more. */
   reset(): void;
 }
 
 /** What a device has of its transport. */
 export interface VirtioTransport {
   readonly queues: readonly Virtqueue[];
+  /** Whether the driver is at work, and nothing has gone wrong: else nothing is taken, nor given back. */
+  readonly isLive: boolean;
   /** The driver is to see what was given back, and to hear of it, if it wants to. */
   usedBuffer(queue: Virtqueue): void;
   /** The driver is to hear of what was given back: who serves the rings in the device's stead knows that it wants to. */

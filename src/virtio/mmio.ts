@@ -142,6 +142,7 @@ export class VirtioMmio implements RangeHandler, VirtioTransport {
   }
 
   usedBuffer(queue: Virtqueue): void {
+    if (!this.isLive) return;
     queue.publish();
     if (queue.wantsInterrupt) this.#interrupt(INTERRUPT.USED_BUFFER);
   }
@@ -156,11 +157,11 @@ export class VirtioMmio implements RangeHandler, VirtioTransport {
   }
 
   fail(): void {
+    if ((this.#status & STATUS.NEEDS_RESET) !== 0) return;
     this.#status |= STATUS.NEEDS_RESET;
     this.changed();
   }
 
-  /** Whether the driver is at work, and nothing has gone wrong. */
   get isLive(): boolean {
     return (this.#status & STATUS.DRIVER_OK) !== 0 && (this.#status & (STATUS.NEEDS_RESET | STATUS.FAILED)) === 0;
   }
@@ -199,9 +200,9 @@ export class VirtioMmio implements RangeHandler, VirtioTransport {
 
   #setStatus(status: number): void {
     if (status === 0) return this.#reset();
-    // What the device has found out the driver cannot take back (2.1.1).
-    let next = status | (this.#status & STATUS.NEEDS_RESET);
-    if ((status & STATUS.FEATURES_OK) !== 0 && !this.#areFeaturesGood) next &= ~STATUS.FEATURES_OK;
+    let next = status | this.#status; // nothing can be taken back but all (2.1.1)
+    if (!this.#areFeaturesGood) next &= ~STATUS.FEATURES_OK;
+    if (!this.legacy && (next & STATUS.FEATURES_OK) === 0) next &= ~STATUS.DRIVER_OK; // nothing was agreed on (3.1.1)
     const starts = (next & STATUS.DRIVER_OK) !== 0 && (this.#status & STATUS.DRIVER_OK) === 0;
     this.#status = next;
     if (starts && this.isLive) this.#start();
@@ -254,6 +255,7 @@ export class VirtioMmio implements RangeHandler, VirtioTransport {
   #setReady(queue: Uint32Array, value: number): void {
     const index = this.state[WORD.QUEUE_SELECT], isReady = queue[QUEUE_WORD.READY] !== 0;
     if (value !== 1) {
+      if (isReady) this.device.forget?.(index);
       queue[QUEUE_WORD.READY] = 0;
       this.queues[index].end();
     } else if (!isReady) {

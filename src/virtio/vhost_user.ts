@@ -4,6 +4,7 @@ import type { MemoryPiece } from "../dm/host.ts";
 import type { Descriptor } from "../linux/descriptor.ts";
 import { connectedPair } from "../linux/stream_message.ts";
 import type { StreamSocket } from "../linux/stream_socket.ts";
+import { FEATURE } from "./abi.ts";
 import type { QueueLayout } from "./virtqueue.ts";
 import {
   CONFIGURATION,
@@ -111,9 +112,12 @@ export class VhostUserBackend implements Disposable {
     this.connection.tell("SET_CONFIG", configuration(offset, bytes));
   }
 
-  /** What driver and device have agreed on, of which the transport's own is none of its business. @throws {VhostUserError} */
+  /**
+   * What driver and device have agreed on. Where memory is, is between driver and transport: to a backend ACCESS_PLATFORM
+   * would mean that addresses go through an IOMMU, for which it would have to ask. @throws {VhostUserError}
+   */
   agree(features: ReadonlySet<number>): void {
-    const taken = [...features].filter((bit) => this.features.has(bit));
+    const taken = [...features].filter((bit) => this.features.has(bit) && bit !== FEATURE.ACCESS_PLATFORM);
     const bits = [...taken, ...this.#hasProtocolFeatures ? [PROTOCOL_FEATURES] : []];
     this.connection.tell("SET_FEATURES", number(numberOf(bits)));
   }

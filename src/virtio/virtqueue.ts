@@ -87,7 +87,7 @@ export class Virtqueue {
     this.#used.place(used, deviceBytes);
     const isThere = this.memory.contains(descriptors, size * DESCRIPTOR.bytes) &&
       this.memory.contains(available, driverBytes) && this.memory.contains(used, deviceBytes);
-    this.#isBroken = !isThere || available % 2 !== 0 || used % 2 !== 0;
+    this.#isBroken = !isThere || available % AVAILABLE.align !== 0 || used % USED.align !== 0;
     if (again && !this.#isBroken) this.#recover();
     this.#signalled = this.#nextUsed = this.state[PUBLISHED];
     return !this.#isBroken;
@@ -134,11 +134,9 @@ export class Virtqueue {
   /** Gives a request back; the driver sees it at the next {@linkcode publish}. @param written bytes, from the first writable one on */
   give(head: number, written: number): void {
     if (!this.#canServe) return;
-    const at = this.#used.at(USED.ring + this.#nextUsed % this.#layout.size * USED.entry, USED.entry);
-    if (at < 0) return void this.#break();
-    const { view } = this.#used.views;
-    view.setUint32(at, head, true);
-    view.setUint32(at + 4, written, true);
+    const entry = this.#usedEntry(this.#nextUsed);
+    this.#setWord(entry, head);
+    this.#setWord(entry + 4, written);
     this.#given[this.#nextUsed % this.#layout.size] = head;
     this.#nextUsed = (this.#nextUsed + 1) & 0xffff;
   }
@@ -213,7 +211,7 @@ export class Virtqueue {
     const published = this.#used.at(USED.idx, 2), { views } = this.#used;
     const end = published < 0 ? state[PUBLISHED] : Atomics.load(views.halves, published / 2);
     for (let count = 0; count < size && state[PUBLISHED] !== end; count++) {
-      const at = this.#used.at(USED.ring + state[PUBLISHED] % size * USED.entry, USED.entry);
+      const at = this.#used.at(this.#usedEntry(state[PUBLISHED]), 4);
       const head = at < 0 ? size : this.#used.views.view.getUint32(at, true);
       if (head < size) this.#setInFlight(head, false);
       state[PUBLISHED] = (state[PUBLISHED] + 1) & 0xffff;
@@ -249,6 +247,17 @@ export class Virtqueue {
     if (at >= 0) return Atomics.load(this.#available.views.halves, at / 2);
     this.#break();
     return 0;
+  }
+
+  #usedEntry(index: number): number {
+    return USED.ring + index % this.#layout.size * USED.entry;
+  }
+
+  /** Words of the device's ring are aligned, its entries are not: they need not lie together. */
+  #setWord(offset: number, value: number): void {
+    const at = this.#used.at(offset, 4);
+    if (at >= 0) this.#used.views.view.setUint32(at, value, true);
+    else this.#break();
   }
 
   #setHalf(offset: number, value: number): void {

@@ -86,7 +86,7 @@ class Scene implements Disposable {
   }
 }
 
-const AGREED = new Set([9, FEATURE.RING_EVENT_IDX, FEATURE.VERSION_1]);
+const AGREED = new Set([9, FEATURE.RING_EVENT_IDX, FEATURE.VERSION_1, FEATURE.ACCESS_PLATFORM]);
 const openDescriptors = () => [...Deno.readDirSync("/proc/self/fd")].length;
 
 Deno.test("a device offers what its backend does, hands on what it is told, and interrupts when it is called", () => {
@@ -127,6 +127,16 @@ Deno.test("a device offers what its backend does, hands on what it is told, and 
     assertEquals(scene.log.length, 2, "nobody is there to be interrupted");
   }
   assertEquals(openDescriptors(), before);
+});
+
+Deno.test("a backend hears of a queue that the driver takes away, once, and a device that is reset later asks for no other", () => {
+  using scene = new Scene();
+  scene.start();
+  scene.device.start(AGREED);
+  scene.fake.received.length = 0;
+  for (const queue of [0, 0, 1]) scene.device.forget(queue);
+  scene.device.reset();
+  assertEquals(scene.fake.names, "GET_VRING_BASE");
 });
 
 Deno.test("a backend that comes back goes on: base, what was under way, a kick, an interrupt", () => {

@@ -64,8 +64,12 @@ class Scene {
       whenRelieved() {},
     };
     this.device = new VirtioNet(host as DeviceModelHost, this.network, MAC, legacy);
+    const isLive = () => this.failures === 0;
     this.device.transport = {
       queues: this.queues,
+      get isLive() {
+        return isLive();
+      },
       usedBuffer: (queue) => {
         queue.publish();
         this.interrupts += queue.wantsInterrupt ? 1 : 0;
@@ -210,6 +214,7 @@ for (const queue of [NET_QUEUE.RECEIVE, NET_QUEUE.TRANSMIT]) {
     scene.watch.ready(POLLIN);
     assertEquals(scene.drivers[NET_QUEUE.RECEIVE].used, []);
     scene.device.reset();
+    scene.failures = 0;
     scene.queues.forEach((one, index) => {
       one.end();
       scene.drivers[index] = new TestDriver(SIZE, scene.memory, scene.drivers[index].layout.descriptors);

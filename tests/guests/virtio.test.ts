@@ -187,6 +187,14 @@ testWith([KVM], "a source of entropy fills what it is given", async () => {
   assertMatch(await run("virtio-rng", { rngs: 1 }), /^virtio-rng: 7680 bytes, no two rounds alike\n$/);
 });
 
+for (const virtioIn of ["process", "worker"] as const) {
+  testWith([ANY_KVM], `what virtio forbids a device it does not do (${virtioIn})`, () =>
+    withDisk(async (file) => {
+      const said = await run("virtio-rules", { disks: [{ file, queues: 2 }], rngs: 1, virtioIn });
+      assertEquals(said, "virtio-rules: all of them hold\n");
+    }));
+}
+
 testWith([], "what cannot be a disk is refused in one line, before anything runs", async () => {
   const refused = async (file: string, why: RegExp) => {
     const error = await assertRejects(() => boot("guests/null.img", { disks: [file] }), UsageError);

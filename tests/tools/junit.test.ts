@@ -27,22 +27,17 @@ Deno.test("mergeReports() adds up", () => {
   assertEquals(closingLine(countTests(merged)), "Tests: 1 passed, 3 failed, 1 skipped");
 });
 
+const PASSED = REPORT.replace(/<failure.*<\/failure>/, "");
+
 for (
-  const [what, report, files, status, line] of [
-    ["all is well", REPORT, ["a.test.ts"], 0, "Tests: 1 passed, 1 failed, 1 skipped"],
-    ["what failed is in the report", REPORT, ["a.test.ts"], 1, "Tests: 1 passed, 1 failed, 1 skipped"],
-    [
-      "two files did not load",
-      REPORT,
-      ["a.test.ts", "b.test.ts", "c.test.ts"],
-      1,
-      "Tests: 1 passed, 3 failed, 1 skipped",
-    ],
-    ["there is no report", "", ["a.test.ts"], 0, "Tests: 0 passed, 1 failed, 0 skipped"],
-    ["a folder did not load", "", ["tests"], 1, "Tests: 0 passed, 1 failed, 0 skipped"],
+  const [what, report, status, line] of [
+    ["all is well", PASSED, 0, "Tests: 2 passed, 0 failed, 1 skipped"],
+    ["what failed is in the report", REPORT, 1, "Tests: 1 passed, 1 failed, 1 skipped"],
+    ["a file did not load", PASSED, 1, "Tests: 2 passed, 1 failed, 1 skipped"],
+    ["there is no report", "", 0, "Tests: 0 passed, 1 failed, 0 skipped"],
   ] as const
 ) {
   Deno.test(`completeReport() counts what was not reported: ${what}`, () => {
-    assertEquals(closingLine(countTests(completeReport(report, files, status))), line);
+    assertEquals(closingLine(countTests(completeReport(report, ["a.test.ts", "b.test.ts"], status))), line);
   });
 }

@@ -32,6 +32,10 @@ class TestDevice implements VirtioDevice {
     this.log.push(`queue ${queue}`);
   }
 
+  forget(queue: number): void {
+    this.log.push(`forget ${queue}`);
+  }
+
   reset(): void {
     this.log.push("reset");
   }
@@ -128,6 +132,39 @@ Deno.test("a device starts when its driver is ready, with what that takes", () =
   assertEquals(driver.device.log.slice(1), ["queue 1"]);
   driver.set("STATUS", 0);
   assertEquals([driver.get("STATUS"), driver.get("QUEUE_READY"), driver.device.log.at(-1)], [0, 0, "reset"]);
+});
+
+Deno.test("what the driver has said of its status it cannot take back but by a reset", () => {
+  const driver = new Driver();
+  driver.set("STATUS", ACKNOWLEDGE | DRIVER);
+  driver.set("STATUS", ACKNOWLEDGE | DRIVER | DRIVER_OK);
+  assertEquals([driver.get("STATUS"), driver.device.log], [ACKNOWLEDGE | DRIVER, []], "nothing was agreed on");
+  driver.start();
+  driver.set("STATUS", READY);
+  driver.set("STATUS", READY | DRIVER_OK);
+  assertEquals([driver.get("STATUS"), driver.device.log], [READY | DRIVER_OK, ["start with 32,40"]]);
+});
+
+Deno.test("a queue that is taken away is forgotten, once", () => {
+  const driver = new Driver();
+  driver.start();
+  driver.set("QUEUE_READY", 0);
+  driver.set("QUEUE_READY", 0);
+  driver.set("QUEUE_SEL", 1);
+  driver.set("QUEUE_READY", 0);
+  assertEquals(driver.device.log.slice(1), ["forget 0"]);
+});
+
+Deno.test("a device that has failed says so once, and gives nothing back", () => {
+  const driver = new Driver();
+  driver.start();
+  const { mmio, levels } = driver, [queue] = mmio.queues;
+  queue.give(0, 0);
+  mmio.fail();
+  mmio.fail();
+  mmio.usedBuffer(queue);
+  assertEquals([driver.get("INTERRUPT_STATUS"), driver.get("CONFIG_GENERATION"), levels], [2, 1, [true]]);
+  assertEquals([mmio.isLive, mmio.hasWork(0)], [false, false]);
 });
 
 Deno.test("features that there are not, or without version 1, are not taken", () => {

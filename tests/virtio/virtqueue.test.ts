@@ -2,7 +2,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { DESCRIPTOR_FLAG } from "../../src/virtio/abi.ts";
+import { DESCRIPTOR_FLAG, USED } from "../../src/virtio/abi.ts";
 import { Chain } from "../../src/virtio/chain.ts";
 import { type QueueFeatures, Virtqueue } from "../../src/virtio/virtqueue.ts";
 import { PAGE, PAGES, TestDriver } from "./test_ring.ts";
@@ -64,6 +64,22 @@ Deno.test("take() reads a table whose descriptors are torn between pages, at any
     driver.offer(1);
     assertEquals([queue.take(chain), buffers(chain)], [true, ["8000+10", "8010+20w"]], table.toString(16));
   }
+});
+
+Deno.test("give() writes an entry that is torn between pages, and a successor reads it", () => {
+  const driver = new TestDriver(SIZE, undefined, PAGES[1] - 168), { memory, layout } = driver, state = newState();
+  assertEquals((layout.used + USED.ring + USED.entry) % PAGE, PAGE - USED.entry / 2);
+  for (let head = 0; head < 3; head++) {
+    const queue = new Virtqueue(memory, state), chain = new Chain(MOST);
+    assertEquals(queue.begin(layout, PLAIN, head > 0), true);
+    driver.descriptor(layout.descriptors, head, { addr: 0x8000, len: 1 });
+    driver.offer(head);
+    assertEquals([queue.take(chain), chain.head, queue.take(chain)], [true, head, false]);
+    queue.give(head, 7 + head);
+    if (head === 1) memory.view.setUint16(memory.at(layout.used + USED.idx), 2, true); // which was its last act
+    else queue.publish();
+  }
+  assertEquals(driver.used, [[0, 7], [1, 8], [2, 9]]);
 });
 
 Deno.test("a queue that the driver moves on to other memory goes on there", () => {

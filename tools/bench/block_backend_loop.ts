@@ -74,6 +74,7 @@ const queue = new Virtqueue(memory, new Uint32Array(Virtqueue.stateWords(QUEUE_S
 let interrupts = 0;
 device.transport = {
   queues: [queue],
+  isLive: true,
   usedBuffer: (queue) => {
     queue.publish();
     if (queue.wantsInterrupt) interrupts++;
