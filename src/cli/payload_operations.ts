@@ -1,7 +1,7 @@
 /** `payload upload` and its like: operations on the payloads of a run, as xen-livepatch(8) has them. */
 
 import { errnoName } from "../linux/errno.ts";
-import type { Pause, PayloadStatus } from "../payload/live_patching.ts";
+import type { Aftermath, Pause, PayloadStatus } from "../payload/live_patching.ts";
 import { ControlClient, ControlRefusal, RunUnavailable } from "./control_client.ts";
 import type { OperationArguments, OperationLimits } from "./payload_arguments.ts";
 
@@ -40,8 +40,9 @@ async function carryOut(client: ControlClient, asked: OperationArguments): Promi
     case "replace":
       return `${asked.name}: ${DONE[asked.command]}, ${await act(client, asked.command, asked.name, asked)}`;
     case "unload":
-      await client.execute("payload-unload", { name: asked.name });
-      return `${asked.name}: unloaded`;
+      return `${asked.name}: unloaded${
+        describeAftermath(await client.execute("payload-unload", { name: asked.name }) as unknown as Aftermath)
+      }`;
     case "load":
       return await load(client, asked);
   }
@@ -83,8 +84,12 @@ async function act(
 }
 
 /** How long it took, for people. */
-export function describePause({ pausedMs }: Pause): string {
-  return `the guest stood still for ${pausedMs.toFixed(1)} ms`;
+export function describePause({ pausedMs, failed }: Pause): string {
+  return `the guest stood still for ${pausedMs.toFixed(1)} ms${describeAftermath({ failed })}`;
+}
+
+function describeAftermath({ failed }: Aftermath): string {
+  return failed.map((line) => `; but ${line}`).join("");
 }
 
 function describe({ name, state, rc, buildId }: PayloadStatus): string {

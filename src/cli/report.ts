@@ -88,7 +88,7 @@ function successionLine({ count, longestMs, totalMs }: Statistics["successions"]
   const mean = (totalMs / count).toFixed(2);
   return [
     "",
-    `code changed under the guest ${count} times: it stood still for ${mean} ms, ${longestMs.toFixed(2)} at most`,
+    `for other code the guest was stopped ${count} times: for ${mean} ms, ${longestMs.toFixed(2)} at most`,
   ];
 }
 

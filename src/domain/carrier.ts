@@ -22,7 +22,7 @@ export interface CarrierStart {
 }
 
 /** What a carrier tells the owner. */
-type CarrierReport = { kind: "paused" } | { kind: "needs"; service: Service };
+type CarrierReport = { kind: "ready" | "paused" } | { kind: "needs"; service: Service };
 
 /**
  * Runs the vCPU until the domain stops. Blocks its thread in the guest and at its doorbell.
@@ -30,7 +30,7 @@ type CarrierReport = { kind: "paused" } | { kind: "needs"; service: Service };
  * It has one vCPU, and looks at what that waits for, not at the bits of its wake boards.
  * Of another generation it leaves the vCPU as it is, for its successor: at rest, or with an exit that nobody has seen.
  * @param start the waiter's number is the vCPU's
- * @param report tells the owner that the vCPU has come to rest while the domain is paused, or needs a service
+ * @param report tells the owner that it begins, that the vCPU has come to rest while the domain is paused, or needs a service
  */
 export function carry(start: CarrierStart, report: (report: CarrierReport) => void): void {
   const control = new ControlBlock(start.controlBlock, start.vcpus);
@@ -40,6 +40,7 @@ export function carry(start: CarrierStart, report: (report: CarrierReport) => vo
   const spin = new AdaptiveSpin();
   const clock = pointerTo(record.clockAddress), descriptor = record.descriptor;
   const settled = () => machine.settled, { generation } = start;
+  report({ kind: "ready" });
   record.thread = threadId();
   record.state = VCPU_STATE.RUNNING;
   let next: Next = record.takeExit() ? machine.exited(record.exitResult) : machine.resumed();

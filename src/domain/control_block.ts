@@ -21,7 +21,7 @@ const STATUS = 9, OUTCOME_VCPU = 10, CODE_BITS = 11, CODE_LENGTH = 12, REASON_LE
 const PAGER_ASLEEP = 15, PAGER_RELEASED = 30, ON_DEMAND = 31, USES_XEN = 258;
 /** Addresses (doubles) and texts, by their bytes. */
 const BANK_TABLE = 64, P2M = 72, RIP = 80, CODE = 88, CODE_BYTES = 15, TRACES = 104, STAGE = 112, REASON = 128;
-const REASON_BYTES = 896, XEN = 1024, GENERATION = 272;
+const REASON_BYTES = 896, XEN = 1024, GENERATION = 272, SERVICE_RELIEF = 273;
 const HEADER_BYTES = 2048;
 
 const SERVERS = HEADER_BYTES;
@@ -188,6 +188,15 @@ export class ControlBlock {
 
   set generation(number: number) {
     Atomics.store(this.#words, GENERATION, number);
+  }
+
+  /** What the pager and the Xen service are told of their relief: one of RELIEF. */
+  get serviceRelief(): number {
+    return Atomics.load(this.#words, SERVICE_RELIEF);
+  }
+
+  set serviceRelief(step: number) {
+    Atomics.store(this.#words, SERVICE_RELIEF, step);
   }
 
   /** Where the levels of the interrupt lines are kept (see InterruptLines). */

@@ -14,9 +14,6 @@ export interface CrewOwner {
   modelRequest(name: string, request: ModelRequest): Promise<number>;
 }
 
-/** Those that report when they have begun, and may fail before. */
-const SAYS_READY: ReadonlySet<keyof WorkerUrls> = new Set(["model", "pager", "xen"]);
-
 /** One Worker of a domain. */
 export class CrewMember {
   readonly #worker: Worker;
@@ -37,7 +34,7 @@ export class CrewMember {
    * @param urls of the generation that it belongs to
    */
   constructor(
-    private readonly role: keyof WorkerUrls,
+    role: keyof WorkerUrls,
     readonly name: string,
     private readonly owner: CrewOwner,
     urls: WorkerUrls = WORKER_URLS,
@@ -84,14 +81,13 @@ export class CrewMember {
   /** Hands the Worker its task. @throws {DOMException} a configuration that cannot be cloned: then it has none */
   start(start: Start): void {
     this.#worker.postMessage(start);
-    if (!SAYS_READY.has(this.role)) this.#isProven = true;
     this.#told = true;
     this.#idle = false;
   }
 
-  /** Resolves when a model or a service serves, or is gone without. */
+  /** Resolves when it has begun with its task, or is gone without. */
   get ready(): Promise<void> {
-    return this.#ready.promise;
+    return this.#told ? this.#ready.promise : Promise.resolve();
   }
 
   /** Resolves when the Worker will touch nothing any more. It has to be told to stop by other means. */
@@ -112,6 +108,12 @@ export class CrewMember {
   /** Ends the Worker's isolate. */
   terminate(): void {
     this.#worker.terminate();
+  }
+
+  /** It does not come to its end by itself: its isolate is ended at the next turn of whatever loop it is in. */
+  giveUp(failure: string): void {
+    this.#worker.terminate();
+    this.#ended(failure, true);
   }
 
   #ended(failure: string | undefined, isGone: boolean): void {

@@ -10,8 +10,8 @@ import { STATUS } from "./outcome.ts";
 import { NEXT } from "./vcpu_machine.ts";
 import { Waiter } from "./waiter.ts";
 
-/** What a dispatcher tells the owner: that all its vCPUs are out of the guest while paused, that one ended the run, or needs a service. */
-type DispatcherReport = { kind: "paused" | "ended" } | { kind: "needs"; service: Service };
+/** What a dispatcher tells the owner: that it begins, that all its vCPUs are out of the guest while paused, that one ended the run, or needs a service. */
+type DispatcherReport = { kind: "ready" | "paused" | "ended" } | { kind: "needs"; service: Service };
 
 /**
  * Carries the waiter's vCPUs until the domain stops; then none of their threads is left, nor when it throws. Of another
@@ -30,6 +30,7 @@ export function dispatch(start: CarrierStart, report: (report: DispatcherReport)
       (service) => report({ kind: "needs", service }),
     );
   });
+  report({ kind: "ready" });
   let isRelieved = false;
   try {
     isRelieved = serve(control, start.generation, waiter, vcpus, first, report) === "relieved";

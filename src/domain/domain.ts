@@ -26,19 +26,20 @@ import { divide, type Division } from "./carriers.ts";
 import { ControlBlock, controlBlockBytes } from "./control_block.ts";
 import { CrewMember, type CrewOwner } from "./crew.ts";
 import { grantedFiles, type RamPiece } from "./grants.ts";
-import { IMPATIENT, withinGrace } from "./grace.ts";
+import { IMPATIENT, PATIENCE, withinGrace, withinPatience } from "./grace.ts";
 import { createInterruptControllers, InterruptLines } from "./interrupt_lines.ts";
 import type { ModelRequest, ModelStart, Service } from "./messages.ts";
 import { withLastWords } from "./last_words.ts";
 import { ModelSockets } from "./model_sockets.ts";
 import { type Outcome, STATUS } from "./outcome.ts";
+import type { Crew } from "./quiescence.ts";
 import { createRam } from "./ram.ts";
 import { RequestWatch } from "./request_watch.ts";
 import { ServedDomainMemory } from "./served_domain.ts";
 import { SERVICE_NAMES, ServiceCrew } from "./service_crew.ts";
 import type { DomainSpecification } from "./specification.ts";
 import { type Statistics, statisticsOf, ticksPerMs, type TracedRequest, tracedRequests } from "./statistics.ts";
-import { type Crew, Succession } from "./succession.ts";
+import { Succession } from "./succession.ts";
 import { traceBytes } from "./trace.ts";
 import { VcpuPause } from "./vcpu_pause.ts";
 import { VCPU_STATES, type VcpuState } from "./vcpu_record.ts";
@@ -66,6 +67,9 @@ export class Domain implements AsyncDisposable {
   readonly #cpuid: CpuidTable;
   readonly #tscDeadline: boolean;
   readonly #madeTicks = clock();
+  readonly #madeMs = performance.now();
+  /** How long code may take to load or to begin, by how long it took at first. */
+  #patienceMs: number = PATIENCE.leastMs;
   readonly #sockets: ModelSockets;
   readonly #secondStage: SecondStage;
   readonly #windows: WindowOperations;
@@ -205,6 +209,7 @@ export class Domain implements AsyncDisposable {
     const { carriers, models } = this.#crew;
     models.forEach((model, server) => model.start(this.#modelStart(server)));
     await Promise.all(models.map((model) => model.ready));
+    this.#patienceMs = Math.max(PATIENCE.leastMs, PATIENCE.factor * (performance.now() - this.#madeMs));
     await this.#sockets.ready(this.ended);
     if (this.specification.populateOnDemand) this.#startService("pager");
     if (this.#control.stopping) return;
@@ -219,14 +224,9 @@ export class Domain implements AsyncDisposable {
     return { ...parts, vcpus, server, files: grantedFiles(this.#ram, model.memory), ...given, inherits: false };
   }
 
-  /** What all Workers but models get. */
-  get #waitingStart() {
-    const { address: controlBlock, generation } = this.#control;
-    return { controlBlock, vcpus: this.specification.vcpus, generation };
-  }
-
   #carrierStart(waiter: number): CarrierStart {
-    return { ...this.#waitingStart, waiter, stacks: this.#stacks };
+    const { address: controlBlock, generation } = this.#control;
+    return { controlBlock, vcpus: this.specification.vcpus, waiter, generation, stacks: this.#stacks };
   }
 
   /** Asks the guest by xenstore to shut itself down; one that does not know Xen never hears of it. */
@@ -237,7 +237,7 @@ export class Domain implements AsyncDisposable {
   }
 
   #startService(service: Service): void {
-    const start = this.#waitingStart;
+    const start = { controlBlock: this.#control.address, vcpus: this.specification.vcpus };
     if (service === "pager") return this.#pager.start({ ...start, doorbell: this.#pager.doorbell.number });
     const { name, memoryBytes } = this.specification;
     this.#xenService.start({ ...start, name, uuid: this.#xen.uuid, memoryKiB: memoryBytes / 1024 });
@@ -284,6 +284,7 @@ export class Domain implements AsyncDisposable {
       services: [this.#pager, this.#xenService],
       pause: this.#pause,
       processes: this.#sockets.processes,
+      patienceMs: this.#patienceMs,
       carrierStart: (waiter) => this.#carrierStart(waiter),
       modelStart: (server) => this.#modelStart(server),
       ringServices: () => {
@@ -302,9 +303,9 @@ export class Domain implements AsyncDisposable {
     await this.#sockets[Symbol.asyncDispose]();
     this.servers[Symbol.dispose]();
     await this.#windows.settled();
-    const idle = this.#crew.models.every((model) => model.idle);
+    const idle = this.#members.every((member) => member.idle);
     this.#terminate();
-    // A model that was given up may still look at the memory: that is then left to the end of the process.
+    // Who was given up may still look at the memory: that is then left to the end of the process.
     if (idle) this.#resources.dispose();
   }
 
@@ -367,13 +368,13 @@ export class Domain implements AsyncDisposable {
       const outcome = this.#control.outcome!;
       this.kick();
       this.#ringPager();
-      await this.#succession?.idle;
-      await Promise.all(this.#crew.carriers.map((carrier) => carrier.stopped));
-      await this.#pager.release(() => {
+      await this.#succession?.close();
+      await withinPatience(Promise.all(this.#crew.carriers.map((carrier) => carrier.stopped)));
+      await withinPatience(this.#pager.release(() => {
         this.#control.releasePager();
         this.#ringPager();
-      });
-      await this.#xenService.release(() => this.#xen.release());
+      }));
+      await withinPatience(this.#xenService.release(() => this.#xen.release()));
       this.#sockets.leave();
       this.servers.release();
       // Whoever is in another process may stay for ever; what it has to say before it goes is not worth that.
@@ -386,9 +387,12 @@ export class Domain implements AsyncDisposable {
     })();
   }
 
+  get #members(): CrewMember[] {
+    const { carriers, models } = this.#crew;
+    return [...carriers, ...models, ...this.#pager.members, ...this.#xenService.members];
+  }
+
   #terminate(): void {
-    for (const member of [...this.#crew.carriers, ...this.#crew.models]) member.terminate();
-    this.#pager.terminate();
-    this.#xenService.terminate();
+    for (const member of this.#members) member.terminate();
   }
 }

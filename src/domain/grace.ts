@@ -8,6 +8,20 @@ const GRACE_MS = 500;
 /** Endings after which nobody waits for a console that does not take its output. */
 export const IMPATIENT: ReadonlySet<OutcomeKind> = new Set(["timeout", "signal", "left", "stopped", "internal"]);
 
+/**
+ * How long code may take to load, and again to begin, before it is taken for an endless loop: at least, and in what it took at
+ * first.
+ */
+export const PATIENCE = { leastMs: 10_000, factor: 20 } as const;
+
+/** How long threads that do nothing but look whether they are to end may take to see it. */
+const STUCK_MS = 5000;
+
+/** Waits for those who would be there at once, were they not in an endless loop. */
+export async function withinPatience(work: Promise<unknown>): Promise<void> {
+  await happensBefore(work, performance.now() + STUCK_MS);
+}
+
 /** Waits for it, but not for long. */
 export async function withinGrace(work: Promise<unknown>): Promise<void> {
   await happensBefore(work, performance.now() + GRACE_MS);

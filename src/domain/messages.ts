@@ -48,9 +48,9 @@ export type ModelRequest =
 export const REPLY = { DONE: 0, RESULT: 1, WORDS: 2 } as const;
 
 /**
- * From a Worker: "loaded" when its code is there, if that was asked for; "ready" when a model has claimed its ranges, or a
- * service serves, "paused" when a carrier's vCPU or the last of a
- * dispatcher's has come to rest while the domain is paused, "ended" when a model or a dispatcher's vCPU ended the run,
+ * From a Worker: "loaded" when its code is there, if that was asked for; "ready" when it begins: a model has claimed its
+ * ranges by then; "paused" when a carrier's vCPU or the last of a dispatcher's has come to rest while the domain is paused, or
+ * a model or a service for its successor; "ended" when a model or a dispatcher's vCPU ended the run,
  * "stopped" when the Worker will touch nothing any more, with what the next one of its kind needs, "failed" when an exception ended it, "needs" when a vCPU has
  * done something for which a service has to be there, "request" when a model waits for something that only the domain's
  * owner can do.

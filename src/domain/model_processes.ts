@@ -99,17 +99,17 @@ export class ModelProcesses implements AsyncDisposable {
 
   /**
    * Those that wait take over. Where one fails, the code that was there does again.
-   * @param url of their program @returns why one has failed
+   * @param url of their program @param patienceMs how long they may take to begin @returns why one has failed
    */
-  async take(url: string): Promise<string | undefined> {
+  async take(url: string, patienceMs: number): Promise<string | undefined> {
     const before = this.#url;
     this.#url = url;
-    const results = await Promise.all(this.#places.map((place) => this.#takePlace(place)));
+    const results = await Promise.all(this.#places.map((place) => this.#takePlace(place, patienceMs)));
     const failed = results.indexOf(false);
     if (failed < 0 || this.#leaving) return undefined;
     this.#url = before;
     await this.prepare(before);
-    await Promise.all(this.#places.map((place) => this.#takePlace(place)));
+    await Promise.all(this.#places.map((place) => this.#takePlace(place, patienceMs)));
     return `the device model of ${this.#places[failed].specification.name} fails`;
   }
 
@@ -130,14 +130,17 @@ export class ModelProcesses implements AsyncDisposable {
   }
 
   /** Its state lies with the server, in an order in which it may die at any moment: there is no gentler way. */
-  #takePlace(place: Place): Promise<boolean> {
+  async #takePlace(place: Place, patienceMs: number): Promise<boolean> {
     const { process, next } = place;
     const taking = place.taking = Promise.withResolvers<boolean>();
     place.process = next;
     place.next = undefined;
     if (next !== undefined) this.#watch(place, next);
     process?.kill("SIGKILL");
-    return taking.promise;
+    const timer = setTimeout(() => next?.kill("SIGKILL"), patienceMs);
+    const hasServed = await taking.promise;
+    clearTimeout(timer);
+    return hasServed;
   }
 
   #start(place: Place): void {

@@ -19,14 +19,13 @@ import { FAULT_SLOTS, faultPort } from "../ioreq/notification.ts";
 import { type ServerView, ServerViews } from "../ioreq/server_view.ts";
 import { ControlBlock } from "./control_block.ts";
 import { type Outcome, STATUS } from "./outcome.ts";
+import { ServiceRelief } from "./service_relief.ts";
 import { describeRetries, MOST_RETRIES } from "./vcpu_violations.ts";
 
 /** To the pager, once. */
 export interface PagerStart {
   readonly controlBlock: bigint;
   readonly vcpus: number;
-  /** Of Workers: it leaves when the domain has another. */
-  readonly generation: number;
   /** Its eventfd. */
   readonly doorbell: number;
 }
@@ -39,8 +38,8 @@ type PagerReport = { kind: "ready" | "paused" | "ended" };
  * in shared memory.
  */
 export function page(start: PagerStart, report: (report: PagerReport) => void): void {
-  const { controlBlock, vcpus, generation, doorbell } = start;
-  new Pager(new ControlBlock(controlBlock, vcpus), generation, doorbell, report).serve();
+  const { controlBlock, vcpus, doorbell } = start;
+  new Pager(new ControlBlock(controlBlock, vcpus), doorbell, report).serve();
 }
 
 class Pager {
@@ -59,10 +58,10 @@ class Pager {
   /** Whether there may be faults to receive. */
   #faulted = true;
   readonly #attention = () => this.#hasWork();
+  readonly #relief: ServiceRelief;
 
   constructor(
     private readonly control: ControlBlock,
-    private readonly generation: number,
     private readonly descriptor: number,
     private readonly report: (report: PagerReport) => void,
   ) {
@@ -73,11 +72,13 @@ class Pager {
       this.#doorbells[server.id] = area?.pager(descriptor);
     });
     this.#own = control.pagerDoorbell(descriptor);
+    this.#relief = new ServiceRelief(control, this.#own, () => report({ kind: "paused" }));
   }
 
   serve(): void {
     this.report({ kind: "ready" });
-    while (!this.#isToLeave) {
+    while (!this.control.pagerReleased) {
+      if (this.#relief.isAsked && this.#relief.rest()) return;
       if (this.#faulted) this.#map.userfault.receive(this.#onFault);
       this.#faulted = true;
       this.#attend();
@@ -86,14 +87,10 @@ class Pager {
     }
   }
 
-  get #isToLeave(): boolean {
-    return this.control.pagerReleased || this.control.generation !== this.generation;
-  }
-
   #sleep(): void {
     for (let id = 0; id < MAX_SERVERS; id++) this.#view(id)?.area && this.#doorbells[id]!.arm();
     this.#own.arm();
-    if (!this.#hasWork() && !this.#isToLeave) {
+    if (!this.#hasWork() && !this.control.pagerReleased && !this.#relief.isAsked) {
       this.#poll.clear();
       this.#poll.add(this.descriptor, POLLIN);
       this.#poll.add(this.#map.userfault.number, POLLIN);

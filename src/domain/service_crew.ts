@@ -10,6 +10,13 @@ import type { XenServiceState } from "./xen_service.ts";
 /** Their names, for those who hear of their end. */
 export const SERVICE_NAMES: Record<Service, string> = { pager: "the pager", xen: "the Xen service" };
 
+/** A Worker that loads its code. */
+export interface Recruit {
+  readonly member: CrewMember;
+  /** Resolves when it has. @returns why it has not */
+  readonly loaded: Promise<string | undefined>;
+}
+
 /** One service: its Worker and its doorbell. */
 export class ServiceCrew implements Disposable {
   readonly doorbell: Descriptor;
@@ -19,10 +26,17 @@ export class ServiceCrew implements Disposable {
   #handedOver: XenServiceState | undefined;
   /** Where the code of a Worker is that does not yet exist. */
   #urls: WorkerUrls = WORKER_URLS;
+  #hasBegun = false;
   #released = false;
+  /** There is a succession: none begins. */
+  #isHeld = false;
 
   constructor(private readonly service: Service, private readonly owner: CrewOwner) {
-    this.doorbell = eventDescriptor(`doorbell of ${SERVICE_NAMES[service]}`, false);
+    this.doorbell = eventDescriptor(`doorbell of ${this.name}`, false);
+  }
+
+  get name(): string {
+    return SERVICE_NAMES[this.service];
   }
 
   /** Has the Worker load its code. */
@@ -34,15 +48,26 @@ export class ServiceCrew implements Disposable {
   start(start: ServiceStart): void {
     if (this.#start !== undefined || this.#released) return;
     this.#start = start;
-    this.prepare().start(start);
+    if (!this.#isHeld) this.#begin();
   }
 
-  /** Has the next Worker load its code, if there is one to succeed. Whether it does is that Worker's failure. */
-  async recruit(urls: WorkerUrls): Promise<CrewMember | undefined> {
+  /** Has the next Worker load its code, if there is one to succeed; the one that is there has begun by then. */
+  recruit(urls: WorkerUrls): Recruit | undefined {
     if (this.#start === undefined) return undefined;
-    const member = this.#recruit(urls);
-    await member.load(this.#start);
-    return member;
+    const member = this.#recruit(urls), begun = this.#member?.ready;
+    return { member, loaded: member.load(this.#start).then(async (failure) => (await begun, failure)) };
+  }
+
+  /** Its Worker is asked to come to rest, and until it goes on or is succeeded none begins. Resolves when it has. */
+  rest(): Promise<void> {
+    this.#isHeld = true;
+    return this.#member === undefined || this.#member.idle ? Promise.resolve() : this.#member.nextReport;
+  }
+
+  /** There is no succession after all. */
+  goOn(): void {
+    this.#isHeld = false;
+    if (this.#start !== undefined && !this.#hasBegun) this.#begin();
   }
 
   /** Its Worker has been told to leave. Resolves when that touches nothing any more. */
@@ -50,14 +75,15 @@ export class ServiceCrew implements Disposable {
     if (this.#member === undefined) return;
     await this.#member.stopped;
     this.#handedOver = this.#member.handedOver;
-    this.#member.terminate();
   }
 
   /** The next Worker goes on where the one before has left. @param member undefined: it loads its code when it is needed */
-  succeed(member: CrewMember | undefined, urls: WorkerUrls, generation: number): void {
+  succeed(member: CrewMember | undefined, urls: WorkerUrls): void {
+    this.#isHeld = false;
     this.#urls = urls;
+    this.#member?.terminate();
     this.#member = member;
-    if (this.#start !== undefined) this.prepare().start({ ...this.#start, generation, handedOver: this.#handedOver });
+    if (this.#start !== undefined) this.#begin();
   }
 
   /** It is told to end: no vCPU is left. Resolves when it touches nothing any more. @param tell how it is told, and rung */
@@ -72,15 +98,16 @@ export class ServiceCrew implements Disposable {
     return this.#member === undefined ? [] : [this.#member];
   }
 
-  terminate(): void {
-    this.#member?.terminate();
-  }
-
   [Symbol.dispose](): void {
     this.doorbell[Symbol.dispose]();
   }
 
+  #begin(): void {
+    this.#hasBegun = true;
+    this.prepare().start({ ...this.#start!, handedOver: this.#handedOver });
+  }
+
   #recruit(urls: WorkerUrls): CrewMember {
-    return new CrewMember(this.service, SERVICE_NAMES[this.service], this.owner, urls);
+    return new CrewMember(this.service, this.name, this.owner, urls);
   }
 }

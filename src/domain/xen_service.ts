@@ -20,6 +20,7 @@ import { XenstoreError } from "../xenstore/xenstore_error.ts";
 import { ToolStack } from "../xenstore/tool_stack.ts";
 import { ControlBlock } from "./control_block.ts";
 import { XEN_SERVICE, XenDomain } from "./xen_domain.ts";
+import { ServiceRelief } from "./service_relief.ts";
 import { Retries } from "./retries.ts";
 import { CALLBACK, ORDER, SHUTDOWN_REQUESTS } from "./xen_state.ts";
 import { GUEST_DOMID } from "../memory/domid.ts";
@@ -28,8 +29,6 @@ import { GUEST_DOMID } from "../memory/domid.ts";
 export interface XenStart {
   readonly controlBlock: bigint;
   readonly vcpus: number;
-  /** Of Workers: it leaves when the domain has another. */
-  readonly generation: number;
   readonly name: string;
   readonly uuid: string;
   readonly memoryKiB: number;
@@ -47,12 +46,12 @@ export interface XenServiceState {
 /** How often the store looks whether a guest takes its events, while one does not. */
 const HELD_UP_NS = 1e9;
 
-/** It serves; the run has ended here. */
-type XenReport = { kind: "ready" | "ended" };
+/** It serves; it has come to rest for its successor; the run has ended here. */
+type XenReport = { kind: "ready" | "paused" | "ended" };
 
 /** Serves until the domain's owner says that no vCPU is left, or until another generation is to go on. @returns what that needs */
 export function serveXen(start: XenStart, report: (report: XenReport) => void): XenServiceState {
-  const service = new XenService(start, () => report({ kind: "ended" }));
+  const service = new XenService(start, report);
   report({ kind: "ready" });
   service.serve();
   return service.state;
@@ -63,7 +62,7 @@ class XenService {
   readonly #domain: XenDomain;
   readonly #channels: EventChannels;
   readonly #poll = new PollSet(2);
-  readonly #generation: number;
+  readonly #relief: ServiceRelief;
   readonly #store: Xenstore;
   readonly #tools: ToolStack;
   readonly #connection: XenstoreConnection;
@@ -73,14 +72,14 @@ class XenService {
   #storeDue = true;
   readonly #retries: Retries;
 
-  constructor(start: XenStart, private readonly ended: () => void) {
+  constructor(start: XenStart, private readonly report: (report: XenReport) => void) {
     const control = this.#control = new ControlBlock(start.controlBlock, start.vcpus), state = control.xen;
     const domain = this.#domain = new XenDomain(control, () => {});
     this.#retries = new Retries(start.vcpus);
     this.#channels = new EventChannels(state.pending.words, state.pending.first, 1, state.doorbell);
     this.#storePort = state.paramLow(HVM_PARAM.STORE_EVTCHN);
     const before = start.handedOver;
-    this.#generation = start.generation;
+    this.#relief = new ServiceRelief(control, state.doorbell, () => report({ kind: "paused" }));
     this.#store = new Xenstore(before?.store);
     this.#tools = new ToolStack(this.#store);
     if (before === undefined) this.#writeEntries(start);
@@ -115,7 +114,11 @@ class XenService {
     const { xen: state } = this.#control, { doorbell } = state;
     for (;;) {
       doorbell.arm(); // before the look at all that may be rung for: what comes after it rings again
-      if (state.released || this.#control.generation !== this.#generation) return doorbell.disarm();
+      if (state.released) return doorbell.disarm();
+      if (this.#relief.isAsked) {
+        if (this.#relief.rest()) return doorbell.disarm();
+        continue;
+      }
       this.#channels.drain(this.#deliver);
       this.#askGuest();
       this.#serveStore();
@@ -160,7 +163,7 @@ class XenService {
     for (let watchdog = 0; watchdog < WATCHDOGS; watchdog++) {
       if (!isDue(state.watchdogDeadline(watchdog))) continue;
       this.#domain.shutDown(SHUTDOWN.watchdog);
-      this.ended();
+      this.report({ kind: "ended" });
     }
     return next;
   }

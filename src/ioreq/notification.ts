@@ -173,8 +173,8 @@ export class NotificationArea {
     return new DataView(this.#memory, NOTIFICATION.deviceState, DEVICE_STATE_BYTES);
   }
 
-  /** The next model begins as if it were the first. */
-  clearDeviceState(): void {
-    new Uint8Array(this.#memory, NOTIFICATION.deviceState, DEVICE_STATE_BYTES).fill(0);
+  /** All of it, as bytes. */
+  get deviceStateBytes(): Uint8Array<ArrayBuffer> {
+    return new Uint8Array(this.#memory, NOTIFICATION.deviceState, DEVICE_STATE_BYTES);
   }
 }

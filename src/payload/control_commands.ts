@@ -19,10 +19,7 @@ export function payloadCommands(patching: LivePatching): ControlCommands {
     "payload-apply": async (_, request) => await patching.apply(text("name", request.name), optionsOf(request)),
     "payload-revert": async (_, request) => await patching.revert(text("name", request.name), optionsOf(request)),
     "payload-replace": async (_, request) => await patching.replace(text("name", request.name), optionsOf(request)),
-    "payload-unload": async (_, { name }) => {
-      await patching.unload(text("name", name));
-      return {};
-    },
+    "payload-unload": async (_, { name }) => await patching.unload(text("name", name)),
   };
 }
 

@@ -1,43 +1,72 @@
 /** Running a payload's hooks. */
 
 import { EINVAL, ETIME } from "../linux/errno.ts";
-import type { HookEnd, HookStart } from "./hook_worker.ts";
+import { happensBefore } from "../domain/grace.ts";
+import { lines } from "./hook_lines.ts";
+import type { HookEnd, HookStart } from "./hook_process.ts";
 import type { HookContext, HookName } from "./hooks.ts";
 import { hooksPath, type Payload } from "./manifest.ts";
 import { PayloadError } from "./payload_error.ts";
 
-const WORKER_URL = new URL("./hook_worker.ts", import.meta.url).href;
+const PROCESS_URL = new URL("./hook_process.ts", import.meta.url).href;
 
-/** How long a hook may take. */
-export const HOOK_LIMIT_MS = 1000;
+/** What a hook may do; a device model may as much. */
+const PERMISSIONS = ["--no-prompt", "--cached-only", "--allow-ffi", "--allow-read", "--allow-write"];
 
-/**
- * Runs a hook, if the payload has it.
- * @param tree root of the sources in which the hooks' module stands
- * @throws {PayloadError} EINVAL: it vetoes, or fails; ETIME: it takes longer than {@linkcode HOOK_LIMIT_MS}
- */
-export async function runHook(payload: Payload, name: HookName, context: HookContext, tree: URL): Promise<void> {
-  if (payload.hooks === undefined || !payload.hooks.names.includes(name)) return;
-  const { promise, resolve } = Promise.withResolvers<string | undefined>();
-  const worker = new Worker(WORKER_URL, { type: "module", name: `hook:${payload.name}` });
-  const late = Symbol();
-  const { promise: limit, resolve: expire } = Promise.withResolvers<typeof late>();
-  const timer = setTimeout(() => expire(late), HOOK_LIMIT_MS);
-  worker.onmessage = ({ data }: MessageEvent<HookEnd>) => resolve(data.veto);
-  worker.onerror = (event) => {
-    event.preventDefault();
-    resolve(event.message);
-  };
-  try {
-    const module = new URL(hooksPath(payload), tree).href;
-    worker.postMessage({ module, name, context } satisfies HookStart);
-    const veto = await Promise.race([promise, limit]);
-    if (veto === late) {
-      throw new PayloadError(ETIME, `${payload.name}: hook ${name} takes more than ${HOOK_LIMIT_MS} ms`);
+/** How long a hook may take, and how long its module may take to load. */
+export const HOOK_LIMIT_MS = 1000, HOOK_LOADING_LIMIT_MS = 60_000;
+
+/** A hook whose module is loaded: it runs once. */
+export class HookRunner implements AsyncDisposable {
+  readonly #process: Deno.ChildProcess;
+  readonly #input: WritableStreamDefaultWriter<Uint8Array<ArrayBuffer>>;
+  readonly #answers: AsyncGenerator<string>;
+
+  private constructor(private readonly payload: Payload, private readonly name: HookName) {
+    const args = ["run", ...PERMISSIONS, PROCESS_URL];
+    const command = new Deno.Command(Deno.execPath(), { args, stdin: "piped", stdout: "piped", stderr: "inherit" });
+    this.#process = command.spawn();
+    this.#input = this.#process.stdin.getWriter();
+    this.#answers = lines(this.#process.stdout);
+  }
+
+  /**
+   * @param tree root of the sources in which the hooks' module stands
+   * @throws {PayloadError} EINVAL: it fails to load; ETIME: it takes longer than {@linkcode HOOK_LOADING_LIMIT_MS}
+   */
+  static async load(payload: Payload, name: HookName, tree: URL): Promise<HookRunner> {
+    await using stack = new AsyncDisposableStack();
+    const runner = stack.use(new HookRunner(payload, name)), module = new URL(hooksPath(payload), tree).href;
+    await runner.#ask({ module }, HOOK_LOADING_LIMIT_MS);
+    stack.move();
+    return runner;
+  }
+
+  /** @throws {PayloadError} EINVAL: it vetoes, or fails; ETIME: it takes longer than `limitMs` */
+  async run(context: HookContext, limitMs: number = HOOK_LIMIT_MS): Promise<void> {
+    await this.#ask({ name: this.name, context }, limitMs);
+  }
+
+  async #ask(start: HookStart, limitMs: number): Promise<void> {
+    const what = `${this.payload.name}: hook ${this.name}`;
+    await this.#input.write(new TextEncoder().encode(`${JSON.stringify(start)}\n`)).catch(() => {});
+    const answer = this.#answers.next();
+    if (!await happensBefore(answer, performance.now() + limitMs)) {
+      throw new PayloadError(ETIME, `${what} takes more than ${Math.max(0, Math.floor(limitMs))} ms`);
     }
-    if (veto !== undefined) throw new PayloadError(EINVAL, `${payload.name}: hook ${name}: ${veto}`);
-  } finally {
-    clearTimeout(timer);
-    worker.terminate();
+    const { done, value } = await answer;
+    const { veto }: HookEnd = done ? { veto: "it ended its process" } : JSON.parse(value);
+    if (veto !== undefined) throw new PayloadError(EINVAL, `${what}: ${veto}`);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    try {
+      this.#process.kill("SIGKILL");
+    } catch (error) {
+      if (!(error instanceof TypeError)) throw error; // it is gone
+    }
+    await this.#input.abort().catch(() => {});
+    await this.#process.status;
+    await this.#answers.return(undefined).catch(() => {});
   }
 }

@@ -1,12 +1,12 @@
 /** The payloads of one running domain: Xen's operations, states and error numbers (xen/common/livepatch.c). */
 
-import { EAGAIN, EBUSY, EEXIST, EINVAL, ENOENT } from "../linux/errno.ts";
-import { type Succession, SuccessionError, type TakeOptions } from "../domain/succession.ts";
+import { EAGAIN, EBUSY, EEXIST, EINVAL, ENOENT, ESHUTDOWN } from "../linux/errno.ts";
+import { type AtRest, type Succession, SuccessionError, type TakeOptions } from "../domain/succession.ts";
 import { checkExpectations } from "./expectations.ts";
 import { decodePayload, type PayloadFile } from "./format.ts";
 import { GenerationTrees } from "./generation_tree.ts";
-import { runHook } from "./hook_runner.ts";
-import type { HookName } from "./hooks.ts";
+import { HookRunner } from "./hook_runner.ts";
+import type { HookContext, HookName } from "./hooks.ts";
 import { hooksPath, type Payload } from "./manifest.ts";
 import { NativeParts } from "./native_parts.ts";
 import { PayloadError } from "./payload_error.ts";
@@ -45,8 +45,13 @@ export interface OperationOptions {
   readonly limitMs?: number;
 }
 
+/** What hooks have thrown that have no say, since what they follow is done: a line each. */
+export interface Aftermath {
+  readonly failed: readonly string[];
+}
+
 /** What an operation that has the guest stand still has taken. */
-export interface Pause {
+export interface Pause extends Aftermath {
   /** Milliseconds for which vCPUs were kept out of the guest. */
   readonly pausedMs: number;
 }
@@ -71,6 +76,9 @@ export class LivePatching implements AsyncDisposable {
   #models: ReadonlyMap<string, string> = new Map();
   #base: Promise<string> | undefined;
   #running: string | undefined;
+  /** Resolves when no operation runs. */
+  #idle: Promise<void> = Promise.resolve();
+  #isOver = false;
 
   constructor(
     private readonly succession: Pick<Succession, "prepare" | "take">,
@@ -95,7 +103,7 @@ export class LivePatching implements AsyncDisposable {
       using stack = new DisposableStack();
       const native = stack.use(new NativeParts(payload));
       const uploaded: Uploaded = { file, native, state: "CHECKED", rc: 0, reverted: false };
-      await this.#hook(uploaded, "load", over(this.#stack));
+      await this.#run(uploaded, "load", over(this.#stack));
       stack.move();
       this.#uploaded.set(payload.name, uploaded);
       return statusOf(uploaded);
@@ -126,7 +134,7 @@ export class LivePatching implements AsyncDisposable {
   async apply(name: string, { nodeps = false, limitMs = DEFAULT_LIMIT_MS }: OperationOptions = {}): Promise<Pause> {
     return await this.#on(name, async (uploaded) => {
       await this.#requireApplicable(uploaded, this.#stack, nodeps);
-      return await this.#apply(uploaded, this.#stack, limitMs);
+      return await this.#change([], uploaded, limitMs);
     });
   }
 
@@ -136,15 +144,7 @@ export class LivePatching implements AsyncDisposable {
       if (uploaded.state !== "APPLIED") throw new PayloadError(EINVAL, `${name}: not applied`);
       const top = this.#stack.at(-1)!;
       if (top !== uploaded) throw new PayloadError(EBUSY, `${name}: ${top.file.payload.name} lies on it`);
-      const below = this.#stack.slice(0, -1), tree = over(this.#stack);
-      await this.#hook(uploaded, "preRevert", tree);
-      const pausedMs = await this.#succeed(below, [uploaded], limitMs, async (inside) => {
-        await this.#hook(uploaded, "revert", tree);
-        uploaded.native.revert(inside);
-      });
-      this.#leave([uploaded], below);
-      await this.#hook(uploaded, "postRevert", tree);
-      return { pausedMs };
+      return await this.#change([uploaded], undefined, limitMs);
     });
   }
 
@@ -154,21 +154,19 @@ export class LivePatching implements AsyncDisposable {
       if (this.#stack.length === 1 && this.#stack[0] === uploaded) {
         throw new PayloadError(EINVAL, `${name}: applied, and nothing else is`);
       }
-      const others = this.#stack.filter((other) => other !== uploaded), isApplied = uploaded.state === "APPLIED";
-      await this.#requireApplicable(uploaded, [], nodeps, isApplied);
-      const pause = await this.#apply(uploaded, [], limitMs, isApplied ? others : this.#stack);
-      this.#leave(others, [uploaded]);
-      return pause;
+      await this.#requireApplicable(uploaded, [], nodeps, uploaded.state === "APPLIED");
+      return await this.#change(this.#stack, uploaded, limitMs);
     });
   }
 
-  /** Forgets a payload. @throws {PayloadError} ENOENT; EINVAL: it is applied; what the hook `unload` says */
-  async unload(name: string): Promise<void> {
-    await this.#on(name, async (uploaded) => {
+  /** Forgets a payload. @throws {PayloadError} ENOENT; EINVAL: it is applied; EBUSY: others use its symbols */
+  async unload(name: string): Promise<Aftermath> {
+    return await this.#on(name, async (uploaded) => {
       if (uploaded.state !== "CHECKED") throw new PayloadError(EINVAL, `${name}: applied`);
-      await this.#hook(uploaded, "unload", over(this.#stack));
+      const failed = await this.#after([[uploaded, "unload"]], over(this.#stack));
       uploaded.native[Symbol.dispose]();
       this.#uploaded.delete(name);
+      return { failed };
     });
   }
 
@@ -182,12 +180,14 @@ export class LivePatching implements AsyncDisposable {
     return await this.#exclusively("device models", async () => {
       const pausedMs = await this.#take(this.#stack, models, { limitMs });
       this.#models = models;
-      return { pausedMs };
+      return { pausedMs, failed: [] };
     });
   }
 
-  /** After the end of the run: nothing is called any more. */
+  /** After the end of the run. An operation that is under way ends before. */
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#isOver = true;
+    await this.#idle;
     for (const { native } of this.#stack.toReversed()) native.revert(0);
     for (const { native } of [...this.#uploaded.values()].reverse()) native[Symbol.dispose]();
     await this.#trees[Symbol.asyncDispose]();
@@ -207,47 +207,41 @@ export class LivePatching implements AsyncDisposable {
     await checkExpectations(payload, sources);
   }
 
-  /** @param off what is taken off in the same stop */
-  async #apply(uploaded: Uploaded, below: readonly Uploaded[], limitMs: number, off: readonly Uploaded[] = []) {
-    const next = [...below, uploaded], tree = over(next);
-    await this.#hook(uploaded, "preApply", tree);
-    const pausedMs = await this.#succeed(next, [uploaded, ...off], limitMs, async (inside) => {
-      await this.#hook(uploaded, "apply", tree);
-      using undo = new DisposableStack();
-      for (const { native } of off.toReversed()) {
-        native.revert(inside);
-        undo.defer(() => native.apply(inside));
-      }
-      if (uploaded.state !== "APPLIED") uploaded.native.apply(inside);
-      undo.move();
-    });
-    uploaded.state = "APPLIED";
-    this.#stack = next;
-    await this.#hook(uploaded, "postApply", tree);
-    return { pausedMs };
-  }
-
-  #leave(those: readonly Uploaded[], stack: Uploaded[]): void {
-    for (const uploaded of those) {
+  /**
+   * Has payloads go, the topmost first, and one come, in one stop. Whatever vetoes or fails before that is over has nothing
+   * changed; hooks that come after it have no say any more.
+   * @param off from the bottom up: the top of the stack, or all of it
+   */
+  async #change(off: readonly Uploaded[], on: Uploaded | undefined, limitMs: number): Promise<Pause> {
+    const going = off.toReversed(), coming = on === undefined ? [] : [on];
+    const next = [...this.#stack.slice(0, this.#stack.length - off.length), ...coming];
+    const before = over(this.#stack), after = over(next);
+    for (const uploaded of going) await this.#run(uploaded, "preRevert", before);
+    for (const uploaded of coming) await this.#run(uploaded, "preApply", after);
+    await using held = new AsyncDisposableStack();
+    const hooks: { hook: HookRunner; uploaded: Uploaded }[] = [];
+    const load = async (uploaded: Uploaded, name: HookName, texts: ReadonlyMap<string, string>) => {
+      const hook = await this.#hook(uploaded, name, texts);
+      if (hook !== undefined) hooks.push({ hook: held.use(hook), uploaded });
+    };
+    for (const uploaded of going) await load(uploaded, "revert", before);
+    for (const uploaded of coming) await load(uploaded, "apply", after);
+    const atRest: AtRest = async (inside, deadlineMs) => {
+      for (const { hook, uploaded } of hooks) await hook.run(contextOf(uploaded), deadlineMs - performance.now());
+      return exchange(going.map(({ native }) => native), coming.map(({ native }) => native), inside);
+    };
+    const modules = [...off, ...coming].flatMap(({ file }) => file.payload.modules);
+    const resets = modules.some(({ handOver }) => handOver === "reset");
+    const pausedMs = await this.#take(next, this.#models, { limitMs, atRest, resets });
+    for (const uploaded of off) {
       uploaded.state = "CHECKED";
       uploaded.reverted = true;
     }
-    this.#stack = stack;
-  }
-
-  /**
-   * @param changed those that come or go
-   * @param atRest what else is to be done while nothing runs; what it throws is a veto
-   */
-  async #succeed(
-    stack: readonly Uploaded[],
-    changed: readonly Uploaded[],
-    limitMs: number,
-    atRest: (inside: number) => Promise<void>,
-  ): Promise<number> {
-    const modules = changed.flatMap(({ file }) => file.payload.modules);
-    const resets = modules.some(({ handOver }) => handOver === "reset");
-    return await this.#take(stack, this.#models, { limitMs, atRest, resets });
+    for (const uploaded of coming) uploaded.state = "APPLIED";
+    this.#stack = next;
+    const reverted = going.map((uploaded): AfterHook => [uploaded, "postRevert"]);
+    const applied = coming.map((uploaded): AfterHook => [uploaded, "postApply"]);
+    return { pausedMs, failed: [...await this.#after(reverted, before), ...await this.#after(applied, after)] };
   }
 
   async #take(stack: readonly Uploaded[], models: ReadonlyMap<string, string>, options: TakeOptions): Promise<number> {
@@ -262,11 +256,32 @@ export class LivePatching implements AsyncDisposable {
     }
   }
 
-  async #hook(uploaded: Uploaded, name: HookName, texts: ReadonlyMap<string, string>): Promise<void> {
-    const { payload, buildId } = uploaded.file;
-    if (payload.hooks === undefined || !payload.hooks.names.includes(name)) return;
-    const tree = await this.#trees.of(new Map([...texts, ...textsOf([payload])]));
-    await runHook(payload, name, { payload: payload.name, buildId }, tree);
+  /** @returns undefined the payload does not have it */
+  async #hook(
+    { file: { payload } }: Uploaded,
+    name: HookName,
+    texts: ReadonlyMap<string, string>,
+  ): Promise<HookRunner | undefined> {
+    if (payload.hooks === undefined || !payload.hooks.names.includes(name)) return undefined;
+    return await HookRunner.load(payload, name, await this.#trees.of(new Map([...texts, ...textsOf([payload])])));
+  }
+
+  async #run(uploaded: Uploaded, name: HookName, texts: ReadonlyMap<string, string>): Promise<void> {
+    await using hook = await this.#hook(uploaded, name, texts);
+    await hook?.run(contextOf(uploaded));
+  }
+
+  /** Hooks that have no say. @returns what they have thrown */
+  async #after(hooks: readonly AfterHook[], texts: ReadonlyMap<string, string>): Promise<string[]> {
+    const failed: string[] = [];
+    for (const [uploaded, name] of hooks) {
+      try {
+        await this.#run(uploaded, name, texts);
+      } catch (error) {
+        failed.push((error as Error).message);
+      }
+    }
+    return failed;
   }
 
   #find(name: string): Uploaded {
@@ -292,14 +307,49 @@ export class LivePatching implements AsyncDisposable {
   }
 
   async #exclusively<T>(what: string, operation: () => Promise<T>): Promise<T> {
+    if (this.#isOver) throw new PayloadError(ESHUTDOWN, "the run is over");
     if (this.#running !== undefined) throw new PayloadError(EAGAIN, `an operation on ${this.#running} runs`);
+    const { promise, resolve } = Promise.withResolvers<void>();
     this.#running = what;
+    this.#idle = promise;
     try {
       return await operation();
     } finally {
       this.#running = undefined;
+      resolve();
     }
   }
+}
+
+type AfterHook = readonly [uploaded: Uploaded, name: HookName];
+
+function contextOf({ file: { payload, buildId } }: Uploaded): HookContext {
+  return { payload: payload.name, buildId };
+}
+
+/**
+ * Has machine code go and come.
+ * @param inside vCPUs that are inside KVM_RUN for a page
+ * @returns what takes that back, when nothing runs again
+ * @throws {PayloadError} it cannot be done: then nothing has changed
+ */
+function exchange(off: readonly NativeParts[], on: readonly NativeParts[], inside: number): (inside: number) => void {
+  const done: ((inside: number) => void)[] = [];
+  const takeBack = (inside: number) => done.toReversed().forEach((undo) => undo(inside));
+  try {
+    for (const parts of off) {
+      parts.revert(inside);
+      done.push((inside) => parts.apply(inside));
+    }
+    for (const parts of on) {
+      parts.apply(inside);
+      done.push((inside) => parts.revert(inside));
+    }
+  } catch (error) {
+    takeBack(inside);
+    throw error;
+  }
+  return takeBack;
 }
 
 function statusOf({ file: { payload, buildId }, state, rc }: Uploaded): PayloadStatus {

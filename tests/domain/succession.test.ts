@@ -1,6 +1,6 @@
 /** Workers that give way to others while a guest runs: it notices nothing, and what fails changes nothing. */
 
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { SuccessionError } from "../../src/domain/succession.ts";
 import { WORKER_URLS } from "../../src/domain/worker_urls.ts";
 import { ANY_KVM, KVM, LANE, testWith, USERFAULT } from "../support/capabilities.ts";
@@ -84,14 +84,15 @@ for (const [transport, needed] of Object.entries(WINDOWS)) {
 
 /** The guest ends by itself, and has to find everything right. */
 async function succeedToTheEnd(guest: PatchedGuest): Promise<void> {
-  let over = false, count = 0;
-  void guest.machine.ended.then(() => over = true);
-  for (; !over; count++) {
-    const next = await guest.succession.prepare(WORKER_URLS);
-    await guest.succession.take(next, { limitMs: LIMIT_MS }).catch((error) => assert(over, error));
-  }
+  let count = 0;
+  const end = await assertRejects(async () => {
+    for (;; count++) {
+      await guest.succession.take(await guest.succession.prepare(WORKER_URLS), { limitMs: LIMIT_MS });
+    }
+  }, SuccessionError);
+  assertEquals(end.message, "the run is over");
   await guest.end();
-  assert(count > 3, `${count} successions`);
+  assert(count > 0);
 }
 
 testWith(
@@ -118,8 +119,78 @@ testWith(
 
 const MODEL = new URL("./failing_model.ts", import.meta.url).href;
 
+/** A guest that reads the model's port all the time. */
+async function startTold(): Promise<{ guest: PatchedGuest; told: Int32Array<SharedArrayBuffer> }> {
+  const told = new Int32Array(new SharedArrayBuffer(8)), deviceModels = [{ module: MODEL, configuration: told }];
+  const guest = await PatchedGuest.start("watch", { vcpus: 2, cmdline: "port=0x600", deviceModels });
+  assertEquals(await guest.lines(1), [7]);
+  return { guest, told };
+}
+
+/** What a generation is, how it is told, and why it does not become the next one. */
+const FAILURES: Record<string, [urls: Partial<typeof WORKER_URLS>, told: number, why: RegExp]> = {
+  "a model fails": [{}, 1, /^device model 1: RangeError: as it was told/],
+  "a carrier fails": [{ carrier: at("failing_service") }, 0, /^vCPU 0: RangeError: as it is/],
+};
+
+function at(module: string): string {
+  return new URL(`./${module}.ts`, import.meta.url).href;
+}
+
+for (const [what, [urls, word, why]] of Object.entries(FAILURES)) {
+  testWith([ANY_KVM], `where ${what} in the next generation, all is as before, and nothing stays of it`, async () => {
+    const { guest, told } = await startTold();
+    await using _ = guest;
+    const { succession } = guest, held = () => [...Deno.readDirSync("/proc/self/fd")].length;
+    const options = { limitMs: LIMIT_MS, resets: true };
+    let undone = 0;
+    const atRest = () => Promise.resolve(() => void undone++);
+    await succession.take(await succession.prepare(WORKER_URLS), { limitMs: LIMIT_MS });
+    await guest.lines(100);
+    const before = held();
+    told[0] = word;
+    const take = async () =>
+      await succession.take(await succession.prepare({ ...WORKER_URLS, ...urls }), { ...options, atRest });
+    const error = await assertRejects(take, SuccessionError);
+    assertMatch(error.message, why);
+    assertEquals(await guest.lines(5), [7, 7, 7, 7, 7]);
+    assertEquals(undone, 1);
+    for (let tries = 0; held() > before && tries < 1000; tries++) await guest.lines(1);
+    assertEquals(held() <= before, true, `${held()} descriptors, not ${before}`);
+    await guest.end();
+  });
+}
+
+testWith([ANY_KVM], "a limit that is over when all are at rest is over", async () => {
+  const { guest } = await startTold();
+  await using _ = guest;
+  const take = async () => await guest.succession.take(await guest.succession.prepare(WORKER_URLS), { limitMs: 1e-3 });
+  const { message } = await assertRejects(take, SuccessionError);
+  assertMatch(message, /did not come to rest within 0.001 ms$/);
+  assertEquals(await guest.lines(3), [7, 7, 7]);
+  await guest.end();
+});
+
+testWith([ANY_KVM], "a run that ends while a generation loads ends as it would have", async () => {
+  const { guest } = await startTold();
+  await using _ = guest;
+  const preparing = assertRejects(() => guest.succession.prepare(WORKER_URLS), SuccessionError, "the run is over");
+  await guest.end();
+  await preparing;
+  await assertRejects(() => guest.succession.prepare(WORKER_URLS), SuccessionError, "the run is over");
+});
+
+/** In a process of its own: Deno does not end the thread of a Worker that is in an endless loop. */
+for (const what of ["model", "module", "service"]) {
+  testWith([ANY_KVM], `a ${what} in an endless loop is not waited for, and the run ends all the same`, async () => {
+    const args = ["run", "--no-prompt", "--allow-all", "--no-check", at("hanging_generation"), what];
+    const { code, stderr } = await new Deno.Command(Deno.execPath(), { args, stdin: "null", stdout: "null" }).output();
+    assertEquals(code, 0, new TextDecoder().decode(stderr));
+  });
+}
+
 testWith([ANY_KVM], "where a model of the next generation fails, the code that was there goes on", async () => {
-  const fails = new Int32Array(new SharedArrayBuffer(4));
+  const fails = new Int32Array(new SharedArrayBuffer(8));
   const deviceModels = [{ module: MODEL, configuration: fails }];
   await using guest = await PatchedGuest.start("watch", { vcpus: 2, cmdline: "port=0x600", deviceModels });
   const { succession } = guest;

@@ -1,7 +1,7 @@
 /** Payloads on a running guest: each kind of change is seen by it, nothing of its work is lost, and refusals change nothing. */
 
-import { assert, assertEquals, assertRejects } from "@std/assert";
-import { EAGAIN, EBUSY, EEXIST, EINVAL, ENOENT, EPERM, errnoName, ETIME } from "../../src/linux/errno.ts";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { EAGAIN, EBUSY, EEXIST, EINVAL, EIO, ENOENT, EPERM, errnoName, ETIME } from "../../src/linux/errno.ts";
 import { buildPayload } from "../../src/payload/build.ts";
 import { edit, type PayloadDefinition, replace } from "../../src/payload/definition.ts";
 import { decodePayload, encodePayload, type PayloadFile } from "../../src/payload/format.ts";
@@ -29,6 +29,11 @@ async function example(name: string, on: readonly PayloadFile[] = []): Promise<B
 async function built(definition: PayloadDefinition, on: readonly Bytes[] = []): Promise<Bytes> {
   const below = await Promise.all(on.map((bytes) => decodePayload(bytes)));
   return await encodePayload(await buildPayload(definition, HERE, { on: below }));
+}
+
+/** A payload with hooks that do what its name says. */
+function hooked(name: string): Promise<Bytes> {
+  return built({ ...scratch(name, "0x44"), hooks: "./test_hooks.ts", again: true });
 }
 
 /** The scratch register reads as `value`. */
@@ -200,29 +205,84 @@ testWith(
     await patching.upload(await example("veto"));
     await refused(patching.apply("veto", SLOW), EINVAL, "veto: hook preApply: Error: veto never wants to be applied");
     assertEquals([patching.get("veto").state, patching.get("veto").rc], ["CHECKED", -EINVAL]);
-    const hooked = (name: string) => built({ ...scratch(name, "0x44"), hooks: "./test_hooks.ts", again: true });
     for (
       const [name, operation, errno, message] of [
+        ["fails-preApply", "apply", EINVAL, "fails-preApply: hook preApply: RangeError: preApply of fails-preApply"],
         ["fails-apply", "apply", EINVAL, "fails-apply: hook apply: RangeError: apply of fails-apply"],
-        ["slow-apply", "apply", ETIME, "slow-apply: hook apply takes more than 1000 ms"],
+        ["slow-preApply", "apply", ETIME, "slow-preApply: hook preApply takes more than 1000 ms"],
+        ["slow-apply", "apply", ETIME, /^slow-apply: hook apply takes more than \d{1,3} ms$/],
         ["fails-preRevert", "revert", EINVAL, "fails-preRevert: hook preRevert: RangeError"],
         ["fails-revert", "revert", EINVAL, "fails-revert: hook revert: RangeError"],
-        ["fails-unload", "unload", EINVAL, "fails-unload: hook unload: RangeError"],
+        ["fails-preRevert", "replace", EINVAL, "fails-preRevert: hook preRevert: RangeError"],
       ] as const
     ) {
+      await using run = await patched();
+      const { guest, patching } = run;
       await patching.upload(await hooked(name));
-      if (operation === "revert") await patching.apply(name, SLOW);
-      const before = patching.get(name).state;
-      await refused(patching[operation](name, SLOW), errno, message);
-      assertEquals(patching.get(name).state, before);
+      await patching.upload(await built(scratch("other", "0x33")));
+      if (operation !== "apply") await patching.apply(name, SLOW);
+      const before = patching.get(name).state, asked = operation === "replace" ? "other" : name;
+      await refused(patching[operation](asked, name === "slow-apply" ? { limitMs: 500 } : SLOW), errno, message);
+      assertEquals([patching.get(name).state, patching.get("other").state], [before, "CHECKED"]);
       await guest.until(before === "APPLIED" ? 0x44 : 0);
-      if (before === "APPLIED") await patching.replace("veto", { ...SLOW, nodeps: true }).catch(() => {});
-      if (before === "APPLIED") break;
+      await guest.end();
     }
     await refused(patching.upload(await hooked("fails-load")), EINVAL, "fails-load: hook load: RangeError");
     await guest.end();
   },
 );
+
+testWith([ANY_KVM], "hooks that come afterwards have no say, and what they throw is said", async () => {
+  await using run = await patched();
+  const { guest, patching } = run;
+  for (const name of ["fails-postApply", "fails-postRevert", "fails-unload"]) {
+    await patching.upload(await hooked(name));
+    const applied = await patching.apply(name, SLOW), { state, rc } = patching.get(name);
+    assertEquals([state, rc], ["APPLIED", 0]);
+    await guest.until(0x44);
+    const reverted = await patching.revert(name, SLOW);
+    assertEquals([patching.get(name).state, patching.get(name).rc], ["CHECKED", 0]);
+    await guest.until(0);
+    const unloaded = await patching.unload(name);
+    const failed = [applied, reverted, unloaded].map(({ failed }) => failed), which = name.slice("fails-".length);
+    const at = ["postApply", "postRevert", "unload"].indexOf(which);
+    assertEquals(failed.map(({ length }) => length), [0, 1, 2].map((index) => index === at ? 1 : 0));
+    assertMatch(failed[at][0], RegExp(`^${name}: hook ${which}: RangeError: ${which} of ${name}`));
+  }
+  await guest.end();
+});
+
+testWith([ANY_KVM], "whoever is replaced is asked, reverted, and told", async () => {
+  const file = await Deno.makeTempFile({ dir: "/tmp", prefix: "xenolith-hooks-" });
+  await using _ = { [Symbol.asyncDispose]: () => Deno.remove(file) };
+  await using run = await patched();
+  const { guest, patching } = run, name = file.slice("/tmp/".length);
+  await patching.upload(await hooked(name));
+  await patching.upload(await built(scratch("other", "0x33")));
+  await patching.apply(name, SLOW);
+  await patching.replace("other", SLOW);
+  await patching.unload(name);
+  const told = (await Deno.readTextFile(file)).split("\n").slice(0, -1);
+  assertEquals(told, ["load", "preApply", "apply", "postApply", "preRevert", "revert", "postRevert", "unload"]);
+  await guest.end();
+});
+
+testWith([ANY_KVM], "a payload whose model does not begin has not taken the state of the one before", async () => {
+  await using run = await patched("", 1, "echo");
+  const { guest, patching } = run;
+  await guest.expect(/> /);
+  const path = "src/devices/uart.ts", begins = "this.#fifo = new ReceiverFifo(state);";
+  const modules = {
+    [path]: edit(replace(begins, `${begins} if (state.byteLength > 0) throw new RangeError("broken");`)),
+  };
+  await patching.upload(await built({ name: "broken", modules, handOver: { [path]: "reset" } }));
+  await refused(patching.apply("broken", SLOW), EIO, /RangeError: broken/);
+  assertEquals(patching.get("broken").state, "CHECKED");
+  guest.type("there\n");
+  await guest.expect(/echo: there/);
+  guest.type("quit 0\n");
+  await guest.end();
+});
 
 testWith(
   [ANY_KVM],

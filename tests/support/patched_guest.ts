@@ -55,6 +55,11 @@ export class PatchedGuest implements AsyncDisposable {
     return this.console.expect(pattern);
   }
 
+  /** What it is told. */
+  type(text: string): void {
+    this.console.send(text);
+  }
+
   /** It is told to end, and does. */
   async end(): Promise<void> {
     this.console.send("\n");
