@@ -52,6 +52,7 @@ const OURS = [
   "KICK_SIGNAL",
   "MAX_PACKET_BYTES",
   "MESSAGES",
+  "MOST_TRIES",
   "NEAR_STEP_BYTES",
   "NATIVE_THREAD_BYTES",
   "OFFSET",
@@ -60,6 +61,7 @@ const OURS = [
   "RANGES",
   "SIZE",
   "STACK_BYTES",
+  "TRY_MS",
   "VECTOR_AT",
 ];
 
