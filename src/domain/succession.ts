@@ -289,7 +289,7 @@ export class Succession {
       const failed = await this.#failedMember();
       if (failed !== undefined) throw new SuccessionError(EIO, `${failed.name}: ${failed.failure}`);
     } catch (error) {
-      owner.memberEnded("the generation before", (error as Error).message);
+      owner.memberEnded("the generation before", { message: (error as Error).message, isLack: false });
     }
   }
 }
