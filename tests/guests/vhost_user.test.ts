@@ -6,6 +6,7 @@ import { UsageError } from "../../mod.ts";
 import { WORKER_URLS } from "../../src/domain/worker_urls.ts";
 import { ANY_KVM, testWith } from "../support/capabilities.ts";
 import { assertOneLine, finish } from "../support/command.ts";
+import { datagramsAt } from "../support/datagrams.ts";
 import { childProcesses } from "../support/host.ts";
 import { PatchedGuest } from "../support/patched_guest.ts";
 import { QEMU_IMG, STORAGE_DAEMON, StorageDaemon } from "../support/storage_daemon.ts";
@@ -107,7 +108,15 @@ testWith([], "where no backend listens is said in one line, before anything runs
   };
   await refused(["missing"], /^vhost-user-blk missing: no backend listens there \(ENOENT\)$/);
   await refused(["deno.json"], /^vhost-user-blk deno\.json: no backend listens there \(ECONNREFUSED\)$/);
-  await refused(["one", "one"], /^vhost-user-blk one: a backend serves one device$/);
+  await withImage(async (_, path) => {
+    {
+      using _listener = Deno.listen({ transport: "unix", path });
+      await refused([path, path.replace("/", "//")], /^vhost-user-blk \S+: a backend serves one device$/);
+    }
+    await Deno.remove(path).catch(() => {});
+    using _datagrams = datagramsAt(path);
+    await refused([path], /^vhost-user-blk \S+: a socket for packets, not for a stream$/);
+  });
 });
 
 for (const virtioIn of ["process", "worker"]) {
