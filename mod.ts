@@ -16,7 +16,7 @@ export {
   type ModuleOptions,
   UsageError,
 } from "./src/machine/options.ts";
-export type { PortOptions, SocketPortOptions } from "./src/machine/consoles.ts";
+export type { PortOptions, SocketPortOptions, VirtioConsoleOptions } from "./src/machine/consoles.ts";
 export type { DiskOptions } from "./src/machine/disks.ts";
 export type { VhostUserOptions } from "./src/machine/vhost_user.ts";
 export type { VirtioDeviceOptions, VirtioOptions } from "./src/machine/virtio.ts";

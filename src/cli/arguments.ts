@@ -12,9 +12,11 @@ import {
   parseGrant,
   UsageError,
 } from "../machine/options.ts";
+import { DeviceWords } from "../machine/device_words.ts";
 import { parseDisk } from "../machine/disks.ts";
 import { parseNet } from "../machine/nets.ts";
 import { parseVhostUser } from "../machine/vhost_user.ts";
+import type { VirtioDeviceOptions } from "../machine/virtio.ts";
 
 /** What `run` was asked for. */
 export interface RunArguments {
@@ -55,19 +57,18 @@ Boots each IMAGE in turn; its console is stdin and stdout. Ctrl-] leaves an inte
   --device-model PATH[,memory=WHAT]
                      a device model: a module, or a Unix socket where one connects (docs/device-model-protocol.md);
                      WHAT it sees of the guest's memory: all, none (none), FIRST-LAST[+FIRST-LAST...]; may be repeated
-  --disk FILE[,ro][,legacy][,irq=level][,queues=N][,memory=WHAT]
-                     a virtio disk, whose model sees all of the guest's memory, or WHAT as above (docs/virtio.md); may be
-                     repeated
-  --vhost-user-blk SOCKET[,irq=level][,memory=WHAT]
-                     a virtio disk that a vhost-user backend serves; WHAT it gets as above; may be repeated
-  --rng              a virtio source of entropy; may be repeated
-  --net KIND[,KEY=VALUE...]
-                     a virtio network device (docs/virtio.md): socket,path=PATH, tap,ifname=NAME, or
-                     user[,hostfwd=tcp:PORT:GUESTPORT...][,restrict=on]; all kinds take mac=ADDRESS, legacy and
-                     memory=WHAT; may be repeated
-  --virtio-console PORT[,PORT...]
+  --disk FILE[,ro][,queues=N][,WORD...]
+                     a virtio disk; may be repeated, as all virtio devices may (docs/virtio.md). They all take the WORDs
+                     legacy, irq=level, and memory=WHAT as above (all)
+  --vhost-user-blk SOCKET[,WORD...]
+                     a virtio disk that a vhost-user backend serves, which is never legacy
+  --rng[=WORD,...]   a virtio source of entropy
+  --net KIND[,KEY=VALUE...][,WORD...]
+                     a virtio network device: socket,path=PATH, tap,ifname=NAME, or
+                     user[,hostfwd=tcp:PORT:GUESTPORT...][,restrict=on]; all kinds take mac=ADDRESS
+  --virtio-console PORT[,PORT...][,WORD...]
                      a virtio console; a PORT is stdio, so that the UART gets no input, or NAME=SOCKET, a Unix socket
-                     for one at a time; may be repeated
+                     for one at a time
   --virtio-in WHERE  where the device models of virtio devices run: process, each in one of its own, or worker (process)
   --device-model-timeout SECONDS
                      how long a device model may take to start, and for an answer
@@ -106,8 +107,12 @@ const PLANNED_STRINGS = [
   "net",
   "vhost-user-blk",
   "virtio-console",
+  "rng",
 ] as const;
-const PLANNED_BOOLEANS = ["device-tree", "rng"] as const;
+const PLANNED_BOOLEANS = ["device-tree"] as const;
+
+/** Of the options with values: those that may also stand alone. */
+const ALONE: readonly string[] = ["rng"];
 
 const STRINGS = [
   ...PLANNED_STRINGS,
@@ -138,7 +143,7 @@ export function parseRun(args: string[]): RunArguments | undefined {
   return {
     images: positional,
     machine: {
-      ...plannedOptions(options, args),
+      ...plannedOptions(options),
       carrier: carrier(given(options, "carrier") ? single(options, "carrier") : "auto"),
       deviceModels: options["device-model"].map(deviceModelArgument),
       ...(given(options, "device-model-timeout") && {
@@ -214,15 +219,12 @@ export function parseDoctor(args: string[]): DoctorArguments | undefined {
   if (positional.length > 1) throw new UsageError(`doctor takes one image, not ${positional.length}`);
   return {
     image: positional[0],
-    machine: plannedOptions(options, args),
+    machine: plannedOptions(options),
     json: options.json,
   };
 }
 
-function plannedOptions(
-  options: Options<typeof PLANNED_STRINGS[number], typeof PLANNED_BOOLEANS[number]>,
-  args: readonly string[],
-) {
+function plannedOptions(options: Options<typeof PLANNED_STRINGS[number], typeof PLANNED_BOOLEANS[number]>) {
   return {
     ...(given(options, "memory") && { memory: single(options, "memory") }),
     ...(given(options, "vcpus") && { vcpus: integer(options, "vcpus") }),
@@ -236,7 +238,7 @@ function plannedOptions(
     deviceTree: options["device-tree"],
     disks: options.disk.map(parseDisk),
     vhostUserBlks: options["vhost-user-blk"].map(parseVhostUser),
-    rngs: options.rng ? times(args, "--rng") : 0,
+    rngs: options.rng.map(parseRng),
     nets: options.net.map(parseNet),
     consoles: options["virtio-console"].map(parseConsole),
   };
@@ -279,12 +281,6 @@ export function parseDm(args: string[]): DmArguments | undefined {
 }
 
 /** Options by name: every value of a string option, and whether a switch was given. */
-export /** How often a word stands before the end of the options. */
-function times(args: readonly string[], word: string): number {
-  const end = args.indexOf("--");
-  return args.slice(0, end < 0 ? args.length : end).filter((argument) => argument === word).length;
-}
-
 type Options<S extends string, B extends string> = Record<S, string[]> & Record<B, boolean>;
 
 /** Parses a command's arguments. Every string option is collected, so that one given twice can be refused where it makes no sense. */
@@ -311,6 +307,10 @@ function joined(args: readonly string[], strings: readonly string[], booleans: r
     const argument = args[index];
     if (argument === "--") return [...result, ...args.slice(index)];
     if (booleans.some((name) => argument.startsWith(`--${name}=`))) throw new UsageError(`${argument}: takes no value`);
+    if (ALONE.some((name) => argument === `--${name}`)) {
+      result.push(`${argument}=`);
+      continue;
+    }
     const takesNext = strings.some((name) => argument === `--${name}`);
     if (takesNext && index + 1 === args.length) throw new UsageError(`${argument} needs a value`);
     result.push(takesNext ? `${argument}=${args[++index]}` : argument);
@@ -370,6 +370,11 @@ function isFile(path: string): boolean {
   } catch {
     return false; // nothing, or nothing that may be looked at: listening there will say so
   }
+}
+
+/** What all virtio devices take, or nothing. */
+function parseRng(text: string): VirtioDeviceOptions {
+  return new DeviceWords("rng", text === "" ? [] : text.split(","), []).common;
 }
 
 /** GRUB's way to write a module: the file, a space, its command line. */

@@ -17,8 +17,10 @@ export function openNetwork(options: NetworkOptions): Network {
   }
 }
 
-/** Whether there can be such a network; somebody at a socket's other end does not notice. Throws what opening it does. */
-export function checkNetwork(options: NetworkOptions): void {
-  if (options.kind === "socket") checkSocketPath(options.path);
-  else openNetwork(options)[Symbol.dispose]();
+/**
+ * Whether there can be such a network: throws what opening it does.
+ * @returns what keeps others from having it, as far as anything does: who is at a socket's other end does not notice
+ */
+export function probeNetwork(options: NetworkOptions): Disposable | undefined {
+  return options.kind === "socket" ? checkSocketPath(options.path) : openNetwork(options);
 }

@@ -2,9 +2,32 @@
 
 import type { DeviceModelHost } from "../dm/host.ts";
 import { EAGAIN } from "../linux/errno.ts";
+import { LinuxError } from "../linux/linux_error.ts";
 import { POLLERR, POLLHUP, POLLIN, POLLOUT } from "../linux/poll.ts";
+import { SocketPathError } from "../linux/socket_path.ts";
 import { StreamListener, type StreamSocket } from "../linux/stream_socket.ts";
 import type { PortEnd, PortPeer, TransferBuffer } from "./console_port.ts";
+
+/** A port whose socket cannot be. One line. */
+export class PortError extends Error {
+  static {
+    this.prototype.name = "PortError";
+  }
+
+  constructor(readonly socket: string, why: string) {
+    super(`virtio-console ${socket}: ${why}`);
+  }
+}
+
+/** Listens where a port is to be. @throws {PortError} no socket can be made there */
+export function listenAsPort(path: string): StreamListener {
+  try {
+    return StreamListener.create(path);
+  } catch (error) {
+    if (error instanceof SocketPathError) throw new PortError(path, error.why);
+    throw error instanceof LinuxError ? new PortError(path, error.errnoName) : error;
+  }
+}
 
 /** Listens as long as the model lives. */
 export class PortSocket implements PortPeer {
@@ -15,9 +38,9 @@ export class PortSocket implements PortPeer {
   /** It is gone, though there may be something of it to be taken. */
   #isGone = false;
 
-  /** @throws {SocketPathError} @throws {LinuxError} no socket can be made at `path` */
+  /** @throws {PortError} */
   constructor(host: DeviceModelHost, path: string, private readonly port: PortEnd) {
-    const listener = this.#listener = StreamListener.create(path);
+    const listener = this.#listener = listenAsPort(path);
     const socket = () => this.#socket?.number ?? -1;
     host.watch({
       descriptor: listener.number,

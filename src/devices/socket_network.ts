@@ -1,9 +1,11 @@
 /** A wire between two machines that is a Unix socket: two of ours, or one of ours and whatever speaks QEMU's framing. */
 
-import { EAGAIN, ENOENT } from "../linux/errno.ts";
+import { failedWith } from "../linux/descriptor.ts";
+import { EAGAIN, ECONNREFUSED, ENOENT } from "../linux/errno.ts";
 import { LinuxError } from "../linux/linux_error.ts";
 import { POLLIN, POLLOUT } from "../linux/poll.ts";
-import { addressOf, informationOf, SocketPathError } from "../linux/socket_path.ts";
+import { directoryOf, informationOf, NO_SOCKET, SocketPathError } from "../linux/socket_path.ts";
+import { requireStream } from "../linux/stream_message.ts";
 import { meet, StreamListener, type StreamSocket } from "../linux/stream_socket.ts";
 import { FrameReader, FrameWriter } from "./frame_stream.ts";
 import { type Network, NetworkError } from "./network.ts";
@@ -98,27 +100,18 @@ export class SocketNetwork implements Network {
   }
 }
 
-/** Whether there can be a socket, without making one. @throws {NetworkError} */
-export function checkSocketPath(path: string): void {
+/** Whether there can be a socket, or is one, of which nobody notices anything. @throws {NetworkError} */
+export function checkSocketPath(path: string): undefined {
   try {
-    addressOf(path);
-    const directory = path.includes("/") ? path.slice(0, path.lastIndexOf("/") + 1) : ".";
-    if (!isDirectory(directory)) throw new LinuxError("open", ENOENT, directory);
-    if (informationOf(path)?.isSocket === false) throw new SocketPathError(path, "exists, and is no socket");
+    directoryOf(path);
+    if (informationOf(path)?.isSocket === false) throw new SocketPathError(path, NO_SOCKET);
+    requireStream(path);
   } catch (error) {
-    throw refusal(path, error) ?? error;
-  }
-}
-
-function isDirectory(path: string): boolean {
-  try {
-    return Deno.statSync(path).isDirectory;
-  } catch {
-    return false;
+    if (!failedWith(error, ENOENT, ECONNREFUSED)) throw refusal(path, error) ?? error; // else nobody is there yet
   }
 }
 
 function refusal(path: string, error: unknown): NetworkError | undefined {
-  if (!(error instanceof SocketPathError || error instanceof LinuxError)) return undefined;
-  return new NetworkError(`socket ${path}`, error.message);
+  if (error instanceof SocketPathError) return new NetworkError(`socket ${path}`, error.why);
+  return error instanceof LinuxError ? new NetworkError(`socket ${path}`, error.errnoName) : undefined;
 }

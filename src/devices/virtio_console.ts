@@ -20,7 +20,7 @@ export interface VirtioConsoleConfiguration extends VirtioPlace {
   readonly ports: readonly VirtioConsolePort[];
 }
 
-/** @throws {SocketPathError} @throws {LinuxError} a socket cannot be made */
+/** @throws {PortError} a socket cannot be made */
 export default function virtioConsole(host: DeviceModelHost, configuration: unknown): void {
   const { ports, ...place } = configuration as VirtioConsoleConfiguration;
   const output = ports.flatMap((port) => "console" in port ? [port.console.output] : []).at(0) ?? -1;

@@ -1,13 +1,13 @@
 /** The domain's Workers: started early, told what to do once, waited for at the end. */
 
-import { type ModelRequest, REPLY, type Report, type Service, type Start } from "./messages.ts";
+import { type Failure, type ModelRequest, REPLY, type Report, type Service, type Start } from "./messages.ts";
 import { WORKER_URLS, type WorkerUrls } from "./worker_urls.ts";
 import type { XenServiceState } from "./xen_service.ts";
 
 /** Whose Workers they are. */
 export interface CrewOwner {
   /** The run has ended in that Worker, or it failed (with the reason). */
-  memberEnded(name: string, failure: string | undefined): void;
+  memberEnded(name: string, failure: Failure | undefined): void;
   /** The service is to be there from now on. */
   startService(service: Service): void;
   /** Carries out what a model asks for. Resolves to the result, or -errno; never rejects. */
@@ -21,7 +21,7 @@ export class CrewMember {
   readonly #stopped = Promise.withResolvers<void>();
   readonly #loaded = Promise.withResolvers<void>();
   #report = Promise.withResolvers<void>();
-  #failure: string | undefined;
+  #failure: Failure | undefined;
   #handedOver: XenServiceState | undefined;
   #told = false;
   #idle = true;
@@ -52,11 +52,11 @@ export class CrewMember {
         return this.#ready.resolve();
       }
       if (data.kind === "stopped") this.#handedOver = data.handedOver;
-      this.#ended(data.kind === "failed" ? data.message : undefined, data.kind !== "ended");
+      this.#ended(data.kind === "failed" ? data.failure : undefined, data.kind !== "ended");
     };
     this.#worker.onerror = (event) => {
       event.preventDefault();
-      this.#ended(event.message, true);
+      this.#ended({ message: event.message, isLack: false }, true);
     };
   }
 
@@ -65,7 +65,7 @@ export class CrewMember {
     this.#isProven = false;
     this.#worker.postMessage({ load: start });
     await Promise.race([this.#loaded.promise, this.#stopped.promise]);
-    return this.#failure;
+    return this.failure;
   }
 
   /** What it has left to the next of its kind, once it has stopped. */
@@ -75,7 +75,7 @@ export class CrewMember {
 
   /** Why it is gone, if it has failed. */
   get failure(): string | undefined {
-    return this.#failure;
+    return this.#failure?.message;
   }
 
   /** Hands the Worker its task. @throws {DOMException} a configuration that cannot be cloned: then it has none */
@@ -110,13 +110,13 @@ export class CrewMember {
     this.#worker.terminate();
   }
 
-  /** It does not come to its end by itself: its isolate is ended at the next turn of whatever loop it is in. */
-  giveUp(failure: string): void {
+  /** It does not come to its end by itself. Deno does not end a thread that is in an endless loop: it goes on with the process. */
+  giveUp(why: string): void {
     this.#worker.terminate();
-    this.#ended(failure, true);
+    this.#ended({ message: why, isLack: false }, true);
   }
 
-  #ended(failure: string | undefined, isGone: boolean): void {
+  #ended(failure: Failure | undefined, isGone: boolean): void {
     this.#failure = failure;
     if (isGone) this.#gone();
     if (this.#isProven || failure === undefined) this.owner.memberEnded(this.name, failure);

@@ -28,7 +28,7 @@ import { CrewMember, type CrewOwner } from "./crew.ts";
 import { grantedFiles, type RamPiece } from "./grants.ts";
 import { IMPATIENT, PATIENCE, withinGrace, withinPatience } from "./grace.ts";
 import { createInterruptControllers, InterruptLines } from "./interrupt_lines.ts";
-import type { ModelRequest, ModelStart, Service } from "./messages.ts";
+import type { Failure, ModelRequest, ModelStart, Service } from "./messages.ts";
 import { withLastWords } from "./last_words.ts";
 import { ModelSockets } from "./model_sockets.ts";
 import { type Outcome, STATUS } from "./outcome.ts";
@@ -353,9 +353,10 @@ export class Domain implements AsyncDisposable {
     void this.ended.then(() => watch[Symbol.dispose]());
   }
 
-  #memberEnded(what: string, failure: string | undefined): void {
+  #memberEnded(what: string, failure: Failure | undefined): void {
     if (failure !== undefined) {
-      this.#control.end({ kind: "internal", status: STATUS.INTERNAL, reason: `${what} failed: ${failure}` });
+      const { message, isLack } = failure, status = isLack ? STATUS.HOST : STATUS.INTERNAL;
+      this.#control.end({ kind: "internal", status, reason: isLack ? message : `${what} failed: ${message}` });
     }
     if (this.#control.stopping) this.#halt();
     // Without a pager nobody answers those who wait for pages.

@@ -47,6 +47,14 @@ export type ModelRequest =
 /** Words of the reply, in memory that comes with the request: whether it is there, and the result or -errno. */
 export const REPLY = { DONE: 0, RESULT: 1, WORDS: 2 } as const;
 
+/** Why a Worker is gone. */
+export interface Failure {
+  /** One line. */
+  readonly message: string;
+  /** It lacks what it was told to use, which is the message; else it is a mistake of ours. */
+  readonly isLack: boolean;
+}
+
 /**
  * From a Worker: "loaded" when its code is there, if that was asked for; "ready" when it begins: a model has claimed its
  * ranges by then; "paused" when a carrier's vCPU or the last of a dispatcher's has come to rest while the domain is paused, or
@@ -59,5 +67,5 @@ export type Report =
   | { readonly kind: "loaded" | "ready" | "paused" | "ended" }
   | { readonly kind: "stopped"; readonly handedOver?: XenServiceState }
   | { readonly kind: "needs"; readonly service: Service }
-  | { readonly kind: "failed"; readonly message: string }
+  | { readonly kind: "failed"; readonly failure: Failure }
   | { readonly kind: "request"; readonly request: ModelRequest; readonly reply: Int32Array<SharedArrayBuffer> };

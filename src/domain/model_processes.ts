@@ -1,12 +1,9 @@
 /** Device models in processes of the domain's own: started with it, ended with it, started again while it holds, and succeeded. */
 
+import { ModelChild, type ModelEnd } from "./model_child.ts";
 import type { ProcessSpecification } from "./specification.ts";
 import { type Outcome, STATUS } from "./outcome.ts";
-import { IN_TURN, MODEL_PROCESS } from "./process_words.ts";
 import { WORKER_URLS } from "./worker_urls.ts";
-
-/** What a device model may do beside its system calls. */
-const PERMISSIONS = ["--no-prompt", "--cached-only", "--allow-ffi", "--allow-read", "--allow-write"];
 
 /** One that has not served so often in a row is not started again. */
 const MOST_FAILURES = 3;
@@ -27,9 +24,9 @@ interface Place {
   readonly socket: string;
   /** Starts since it last served. */
   failures: number;
-  process: Deno.ChildProcess | undefined;
+  process: ModelChild | undefined;
   /** Waits for its turn. */
-  next: Deno.ChildProcess | undefined;
+  next: ModelChild | undefined;
   /** Resolves when the one that takes over serves, or has failed; undefined: none does. */
   taking: PromiseWithResolvers<boolean> | undefined;
 }
@@ -76,12 +73,10 @@ export class ModelProcesses implements AsyncDisposable {
 
   /** Has successors load their code. @param url of the generation's program @returns why one does not */
   async prepare(url: string): Promise<string | undefined> {
-    const loaded = await Promise.all(this.#places.map(async (place) => {
-      const next = place.next = this.#spawn(place, url, true);
-      this.#ended.push(next.status.then(() => {}));
-      const reader = next.stdout.getReader(), { done } = await reader.read();
-      await reader.cancel();
-      return !done;
+    const loaded = await Promise.all(this.#places.map((place) => {
+      const next = place.next = new ModelChild(place.specification, place.socket, url, true);
+      this.#ended.push(next.ended.then(() => {}));
+      return next.loaded;
     }));
     const failed = loaded.indexOf(false);
     if (failed < 0) return undefined;
@@ -92,7 +87,7 @@ export class ModelProcesses implements AsyncDisposable {
   /** Those that wait for their turn are not wanted. */
   drop(): void {
     for (const place of this.#places) {
-      place.next?.kill("SIGKILL");
+      place.next?.kill();
       place.next = undefined;
     }
   }
@@ -129,54 +124,50 @@ export class ModelProcesses implements AsyncDisposable {
     if (this.#directory !== undefined) await Deno.remove(this.#directory, { recursive: true }).catch(() => {});
   }
 
-  /** Its state lies with the server, in an order in which it may die at any moment: there is no gentler way. */
   async #takePlace(place: Place, patienceMs: number): Promise<boolean> {
     const { process, next } = place;
     const taking = place.taking = Promise.withResolvers<boolean>();
     place.process = next;
     place.next = undefined;
     if (next !== undefined) this.#watch(place, next);
-    process?.kill("SIGKILL");
-    const timer = setTimeout(() => next?.kill("SIGKILL"), patienceMs);
+    process?.kill();
+    const timer = setTimeout(() => next?.kill(), patienceMs);
     const hasServed = await taking.promise;
     clearTimeout(timer);
     return hasServed;
   }
 
   #start(place: Place): void {
-    place.process = this.#spawn(place, this.#url, false);
+    place.process = new ModelChild(place.specification, place.socket, this.#url, false);
     this.#watch(place, place.process);
   }
 
-  #watch(place: Place, process: Deno.ChildProcess): void {
-    this.#ended.push(process.status.then((status) => this.#over(place, process, status)));
+  #watch(place: Place, process: ModelChild): void {
+    this.#ended.push(process.ended.then((end) => this.#over(place, process, end)));
   }
 
-  #spawn({ specification: { module, configuration }, socket }: Place, url: string, inTurn: boolean): Deno.ChildProcess {
-    const model = [MODEL_PROCESS, module, socket, JSON.stringify(configuration), ...inTurn ? [IN_TURN] : []];
-    // A group of its own: the terminal's Ctrl-C is for the hypervisor, which ends the rest in its order.
-    return new Deno.Command(Deno.execPath(), {
-      args: ["run", ...PERMISSIONS, url, ...model],
-      stdin: "null",
-      stdout: inTurn ? "piped" : "null",
-      stderr: "inherit",
-      detached: true,
-    }).spawn();
-  }
-
-  #over(place: Place, process: Deno.ChildProcess, { code, signal }: Deno.CommandStatus): void {
+  #over(place: Place, process: ModelChild, end: ModelEnd): void {
     if (place.process !== process) return; // it was succeeded
     place.process = undefined;
     if (this.#leaving) return;
-    if (place.taking !== undefined) return place.taking.resolve(false);
-    const isRefused = code === STATUS.HOST; // another would find no more than it did
-    if (this.options.hold && !isRefused && ++place.failures < MOST_FAILURES) return this.#start(place);
-    const how = signal === null ? `with status ${code}` : `by ${signal}`;
-    const reason = `the device model of ${place.specification.name} ended ${how}`;
-    this.options.end({ kind: "internal", status: isRefused ? STATUS.HOST : STATUS.INTERNAL, reason });
+    const isRefused = end.code === STATUS.HOST, reason = reasonOf(place.specification.name, end);
+    const isHeld = this.options.hold && !isRefused; // another would find no more than one that was refused
+    if (place.taking === undefined && !(isHeld && ++place.failures < MOST_FAILURES)) {
+      return this.options.end({ kind: "internal", status: isRefused ? STATUS.HOST : STATUS.INTERNAL, reason });
+    }
+    if (end.words !== "") console.error(`xenolith: ${reason.replaceAll("\n", "\\n")}`);
+    if (place.taking !== undefined) place.taking.resolve(false);
+    else this.#start(place);
   }
 
   #kill(): void {
-    for (const { process } of this.#places) process?.kill("SIGKILL");
+    for (const { process } of this.#places) process?.kill();
   }
+}
+
+/** One that lacks something says what itself. */
+function reasonOf(name: string, { code, signal, words }: ModelEnd): string {
+  const model = `the device model of ${name}`;
+  if (words === "") return `${model} ended ${signal === null ? `with status ${code}` : `by ${signal}`}`;
+  return code === STATUS.HOST ? words : `${model} failed: ${words}`;
 }

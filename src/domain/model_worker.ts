@@ -17,6 +17,7 @@ import type { Attachment, PageCommand } from "../dm/attachment.ts";
 import { type DeviceModel, loadModel } from "../dm/model.ts";
 import { DeviceModelRuntime } from "../dm/runtime.ts";
 import { builtIn, loadBuiltIn } from "../devices/built_in.ts";
+import { isMissing } from "../devices/missing.ts";
 import { ControlBlock } from "./control_block.ts";
 import { GrantedMemory } from "./grants.ts";
 import { InheritedRanges } from "./inherited_ranges.ts";
@@ -147,4 +148,4 @@ function asked(
 
 declare const self: { readonly name: string };
 
-serveOnce(model, loadModule);
+serveOnce(model, loadModule, isMissing);

@@ -306,7 +306,8 @@ export class Succession {
       const failed = await this.#failedMember();
       if (failed !== undefined) throw new SuccessionError(EIO, `${failed.name}: ${failed.failure}`);
     } catch (error) {
-      if (!control.stopping) owner.memberEnded("the generation before", (error as Error).message);
+      if (control.stopping) return;
+      owner.memberEnded("the generation before", { message: (error as Error).message, isLack: false });
     }
   }
 }

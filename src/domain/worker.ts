@@ -9,10 +9,12 @@ type HandedOver = XenServiceState | void;
  * Waits for the start message, runs `body` and reports how it ended.
  * @param body returns what the next Worker of the kind gets
  * @param load what can be done before that
+ * @param isMissing whether an error says what the host lacks
  */
 export function serveOnce<S extends Start>(
   body: (start: S, report: (report: Report) => void) => HandedOver | Promise<HandedOver>,
   load: (start: S) => Promise<unknown> = () => Promise.resolve(),
+  isMissing: (error: unknown) => error is Error = (_error): _error is Error => false,
 ): void {
   const report = (message: Report) => self.postMessage(message);
   self.onmessage = async ({ data }: MessageEvent<S | Load>) => {
@@ -23,7 +25,8 @@ export function serveOnce<S extends Start>(
       }
       report({ kind: "stopped", handedOver: await body(data, report) ?? undefined });
     } catch (error) {
-      report({ kind: "failed", message: describe(error) });
+      const isLack = isMissing(error);
+      report({ kind: "failed", failure: { isLack, message: isLack ? error.message : describe(error) } });
     }
   };
 }

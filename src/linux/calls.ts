@@ -35,6 +35,7 @@ const SYMBOLS = {
   none: { name: call, parameters: ["i32"], result: "i32" },
   number: { name: call, parameters: ["i32", "i32"], result: "i32" }, // close, ...
   numbers: { name: call, parameters: ["i32", "i32", "i32", "i32"], result: "i32" }, // fcntl, ...
+  lock: { name: call, parameters: ["i32", "i32", "i32", "buffer"], result: "i32" }, // fcntl: fd, command, struct flock
   path: { name: call, parameters: ["i32", "i32", "buffer", "i32", "i32"], result: "i32" }, // openat: directory, path, flags, mode
   open_ring: { name: call, parameters: ["i32", "u32", "buffer"], result: "i32" }, // io_uring_setup: entries, parameters
   register_ring: { name: call, parameters: ["i32", "i32", "u32", "buffer", "u32"], result: "i32" }, // io_uring_register: fd, what, argument, count
@@ -136,9 +137,7 @@ export const listen = (fd: number, backlog: number): number => symbols.numbers(5
 export const socketpair = (family: number, type: number, pair: Buffer): number =>
   symbols.pair(53, family, type, 0, pair);
 export const fcntl = (fd: number, command: number, value: number): number => symbols.numbers(72, fd, command, value);
-/** Operations of {@linkcode flock}. */
-export const LOCK_SH = 1, LOCK_EX = 2, LOCK_NB = 4;
-export const flock = (fd: number, operation: number): number => symbols.numbers(73, fd, operation, 0);
+export const fcntlLock = (fd: number, command: number, lock: Buffer): number => symbols.lock(72, fd, command, lock);
 export const fdatasync = (fd: number): number => symbols.number(75, fd);
 export const ftruncate = (fd: number, size: bigint): number => symbols.offset(77, fd, size);
 export const unlink = (path: Buffer): number => symbols.name(87, path, 0);

@@ -8,7 +8,7 @@ import { MAX_PACKET_BYTES, MSG_CMSG_CLOEXEC, MSG_NOSIGNAL, room } from "./socket
 import { addressOf, openSocket, SocketPathError } from "./socket_path.ts";
 import { StreamSocket } from "./stream_socket.ts";
 
-const AF_UNIX = 1, SOCK_STREAM = 1, SOCK_SEQPACKET = 5, SOCK_NONBLOCK = 0x800, SOCK_CLOEXEC = 0x80000;
+const AF_UNIX = 1, SOCK_STREAM = 1, SOCK_DGRAM = 2, SOCK_SEQPACKET = 5, SOCK_NONBLOCK = 0x800, SOCK_CLOEXEC = 0x80000;
 
 /** Both ends of a new connection. @throws {LinuxError} */
 export function connectedPair(subject: string): [StreamSocket, StreamSocket] {
@@ -57,14 +57,16 @@ export function receiveMessage(
 
 /**
  * Makes sure that there is a stream socket at `path`, of which its owner notices nothing: the kernel looks for somebody
- * who is bound there before it compares the types.
+ * who is bound there before it compares the types, and lets datagrams go anywhere without asking.
  * @throws {SocketPathError} it is another kind of socket @throws {LinuxError} ENOENT, ECONNREFUSED: nobody is
  */
 export function requireStream(path: string): void {
   const address = addressOf(path);
-  using probe = new Descriptor(openSocket(path, SOCK_SEQPACKET, false), path);
-  const result = calls.connect(probe.number, address, address.length);
-  if (result === -EPROTOTYPE) return;
-  if (result !== -EAGAIN) check(result, "connect", path);
-  throw new SocketPathError(path, "a socket for packets, not for a stream");
+  for (const type of [SOCK_SEQPACKET, SOCK_DGRAM]) {
+    using probe = new Descriptor(openSocket(path, type, false), path);
+    const result = calls.connect(probe.number, address, address.length);
+    if (result === -EPROTOTYPE) continue;
+    if (result !== -EAGAIN) check(result, "connect", path);
+    throw new SocketPathError(path, "a socket for packets, not for a stream");
+  }
 }

@@ -5,7 +5,15 @@ import { Descriptor } from "./descriptor.ts";
 import { ECONNREFUSED, EINTR, ENOENT } from "./errno.ts";
 import { check } from "./linux_error.ts";
 import { asBigInt } from "./mapping.ts";
-import { addressOf, listenAt, openSocket, SocketListener } from "./socket_path.ts";
+import {
+  addressOf,
+  directoryOf,
+  listenAt,
+  openSocket,
+  SocketListener,
+  SocketPathError,
+  takeName,
+} from "./socket_path.ts";
 
 const SOCK_STREAM = 1, SOCK_NONBLOCK = 0x800, MSG_NOSIGNAL = 0x4000;
 
@@ -57,14 +65,21 @@ export class StreamListener extends SocketListener {
   }
 }
 
+/** How often somebody else may be found about to listen, and how long to wait each time: it takes that other much less. */
+const MOST_TRIES = 1000, TRY_MS = 1, NEVER = new Int32Array(new SharedArrayBuffer(4));
+
 /**
- * Connects to whoever listens at `path`, or listens there if nobody does. The path's directory is locked meanwhile: of
- * several who come at once one listens, and none removes what another has just made.
- * @throws {SocketPathError} there is something else @throws {LinuxError} the directory; EAGAIN too many wait already
+ * Connects to whoever listens at `path`, or listens there if nobody does. Whoever is about to listen has a name for the
+ * path's directory meanwhile: of several who come at once one listens, and none removes what another has just made.
+ * @throws {SocketPathError} no path, or there is something else @throws {LinuxError} the directory; EAGAIN too many wait already
  */
 export function meet(path: string): StreamSocket | StreamListener {
-  addressOf(path); // what is no path has no directory
-  using directory = Descriptor.open(path.includes("/") ? path.slice(0, path.lastIndexOf("/") + 1) : ".", true);
-  while (calls.flock(directory.number, calls.LOCK_EX) === -EINTR);
-  return StreamSocket.connect(path) ?? StreamListener.create(path);
+  const { dev, ino } = directoryOf(path);
+  for (let tries = 0; tries < MOST_TRIES; tries++) {
+    using turn = takeName(`xenolith: a wire in ${dev}:${ino}`);
+    const met = StreamSocket.connect(path) ?? (turn === undefined ? undefined : StreamListener.create(path));
+    if (met !== undefined) return met;
+    Atomics.wait(NEVER, 0, 0, TRY_MS);
+  }
+  throw new SocketPathError(path, "somebody else is about to listen there, and does not");
 }

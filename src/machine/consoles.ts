@@ -1,9 +1,9 @@
 /** Virtio consoles as somebody asks for them: their ports, and the checks of those. */
 
-import { LinuxError } from "../linux/linux_error.ts";
-import { SocketPathError } from "../linux/socket_path.ts";
-import { StreamListener } from "../linux/stream_socket.ts";
+import { listenAsPort, PortError } from "../devices/port_socket.ts";
+import { DeviceWords } from "./device_words.ts";
 import { UsageError } from "./options.ts";
+import type { VirtioDeviceOptions } from "./virtio.ts";
 
 /** A port of a virtio console at a Unix socket. */
 export interface SocketPortOptions {
@@ -16,23 +16,27 @@ export interface SocketPortOptions {
 /** A port of a virtio console: "stdio" is the guest's console, in place of the UART. */
 export type PortOptions = "stdio" | SocketPortOptions;
 
+/** A virtio console. */
+export interface VirtioConsoleOptions extends VirtioDeviceOptions {
+  /** The first is the one that drivers know which know but one. */
+  readonly ports: readonly PortOptions[];
+}
+
 /** Each has two queues, which a device model has to wait for. */
 const MOST_PORTS = 8;
 
 /** Linux has room for a page of it; people have less patience. */
 const MOST_NAME_BYTES = 64;
 
-/** Its device model will make the sockets again. @throws {UsageError} ports that cannot be */
-export function checkConsoles(consoles: readonly (readonly PortOptions[])[]): void {
-  for (const ports of consoles) checkPorts(ports);
-  const ports = consoles.flat();
+/** Their device models will make the sockets again: what cannot be, or not twice, is found before. @throws {UsageError} */
+export function checkConsoles(consoles: readonly VirtioConsoleOptions[]): void {
+  for (const { ports } of consoles) checkPorts(ports);
+  const ports = consoles.flatMap(({ ports }) => ports);
   if (ports.filter((port) => port === "stdio").length > 1) {
     throw new UsageError("virtio-console: stdio is but one port");
   }
-  const sockets = ports.flatMap((port) => port === "stdio" ? [] : [port.socket]);
-  const twice = sockets.find((socket, index) => sockets.indexOf(socket) !== index);
-  if (twice !== undefined) throw new UsageError(`virtio-console ${twice}: two ports cannot have one socket`);
-  for (const socket of sockets) checkSocket(socket);
+  using held = new DisposableStack();
+  for (const port of ports) if (port !== "stdio") held.use(listen(port));
 }
 
 /** @throws {UsageError} */
@@ -50,21 +54,24 @@ function checkPorts(ports: readonly PortOptions[]): void {
   }
 }
 
-function checkSocket(path: string): void {
+function listen({ socket }: SocketPortOptions): Disposable {
   try {
-    StreamListener.create(path)[Symbol.dispose]();
+    return listenAsPort(socket);
   } catch (error) {
-    if (!(error instanceof SocketPathError) && !(error instanceof LinuxError)) throw error;
-    throw new UsageError(`virtio-console ${error.message}`);
+    throw error instanceof PortError ? new UsageError(error.message) : error;
   }
 }
 
-/** "PORT[,PORT...]", each "stdio" or "NAME=SOCKETPATH". @throws {UsageError} */
-export function parseConsole(text: string): PortOptions[] {
-  return text.split(",").map((port) => {
-    if (port === "stdio") return port;
+/** "PORT[,PORT...]", each "stdio" or "NAME=SOCKETPATH", and what all devices take. @throws {UsageError} */
+export function parseConsole(text: string): VirtioConsoleOptions {
+  const all = text.split(","), isOption = (word: string) => DeviceWords.isCommon(word);
+  const words = new DeviceWords("virtio-console", all.filter(isOption), []);
+  const ports = all.filter((word) => !isOption(word)).map((port): PortOptions => {
     const [name, ...path] = port.split("=");
-    if (path.length === 0) throw new UsageError(`virtio-console ${text}: ${port} is not stdio or NAME=SOCKETPATH`);
+    if (port === "stdio") return port;
+    if (path.length === 0) throw words.refusal(port, "stdio or NAME=SOCKETPATH");
+    if (path.join("=") === "") throw words.empty(name);
     return { name, socket: path.join("=") };
   });
+  return { ports, ...words.common };
 }

@@ -18,10 +18,10 @@ import type { BootPlan, BootRequest, Module } from "../boot/plan.ts";
 import { checkConsoles } from "./consoles.ts";
 import { setEntry } from "./entry.ts";
 import { loadFile } from "./files.ts";
-import { checkDisk } from "./disks.ts";
-import { checkNet } from "./nets.ts";
-import { checkBackend } from "./vhost_user.ts";
-import { hasVirtioStdio, type VirtioModel, virtioModels, virtioRegisters } from "./virtio.ts";
+import { checkDisks } from "./disks.ts";
+import { checkNets } from "./nets.ts";
+import { checkBackends } from "./vhost_user.ts";
+import { consolesOf, hasVirtioStdio, type VirtioModel, virtioModels, virtioRegisters } from "./virtio.ts";
 import {
   checkGrant,
   checkModelCount,
@@ -120,10 +120,10 @@ export async function startMachine(
 ): Promise<Machine> {
   let request = bootRequest(options), plan = planBoot(request);
   const ram = backedRanges(request.memoryBytes);
-  for (const disk of options.disks ?? []) checkDisk(disk);
-  for (const net of options.nets ?? []) checkNet(net);
-  for (const device of options.vhostUserBlks ?? []) checkBackend(device);
-  checkConsoles(options.consoles ?? []);
+  checkDisks(options.disks ?? []);
+  checkNets(options.nets ?? []);
+  checkBackends(options.vhostUserBlks ?? []);
+  checkConsoles(consolesOf(options));
   const deviceModels = checkModels(options.deviceModels ?? [], ram), virtio = virtioModels(options, console);
   for (const { configuration: { legacy = false, isRestricted }, memory, name } of virtio) {
     checkGrant(memory, ram);

@@ -6,7 +6,7 @@ import { P2M_ADDRESS_BITS } from "../memory/p2m.ts";
 import { RESERVED_RANGES } from "../devices/platform_map.ts";
 import type { Carrier } from "../domain/carriers.ts";
 import type { MemoryGrant } from "../domain/grants.ts";
-import { MOST_VIRTIO_DEVICES, type VirtioOptions } from "./virtio.ts";
+import { MOST_VIRTIO_DEVICES, virtioModels, type VirtioOptions } from "./virtio.ts";
 import { MINIMUM_MEMORY_BYTES, regionPlace, takenRanges } from "../boot/memory_map.ts";
 
 /** What the user asked for cannot be (exit status 64). One line. */
@@ -117,6 +117,9 @@ const MOST_WORKERS = 8;
 
 /** Device models beside the platform model: a domain has at most 8 ioreq servers. */
 const MAXIMUM_MODELS = 7;
+
+/** More than there can be devices, and few enough to be counted. */
+const MOST_RNGS = 255;
 
 /** Each range is memory of its own, and so is what is left between them. */
 const MAXIMUM_GRANTS = 16;
@@ -231,15 +234,13 @@ export function checkModelCount(count: number): void {
 }
 
 /** @throws {UsageError} more virtio devices than there are interrupts, or a number that is none */
-export function checkVirtio(
-  { disks = [], vhostUserBlks = [], rngs = 0, nets = [], consoles = [] }: VirtioOptions,
-): void {
-  if (!Number.isInteger(rngs) || rngs < 0) throw new UsageError(`rngs ${rngs}: not a whole number`);
-  const devices = disks.length + vhostUserBlks.length + rngs + nets.length + consoles.length;
+export function checkVirtio(options: VirtioOptions): void {
+  const { rngs = 0 } = options;
+  if (typeof rngs === "number" && !(Number.isInteger(rngs) && rngs >= 0 && rngs <= MOST_RNGS)) {
+    throw new UsageError(`rngs ${rngs}: not a whole number from 0 to ${MOST_RNGS}`);
+  }
+  const devices = virtioModels(options).length;
   if (devices > MOST_VIRTIO_DEVICES) throw new UsageError(`${devices} virtio devices: at most ${MOST_VIRTIO_DEVICES}`);
-  const backends = vhostUserBlks.map((device) => typeof device === "string" ? device : device.socket);
-  const twice = backends.find((socket, index) => backends.indexOf(socket) !== index);
-  if (twice !== undefined) throw new UsageError(`vhost-user-blk ${twice}: a backend serves one device`);
 }
 
 /** "all", "none" or "0x1000-0x1fff+0x8000-0xffff": addresses of first and last bytes. @throws {UsageError} */

@@ -7,7 +7,7 @@ import { VIRTIO_GSIS, VIRTIO_WINDOW } from "../devices/platform_map.ts";
 import type { ConsoleOptions } from "../devices/console.ts";
 import type { VirtioConsolePort } from "../devices/virtio_console.ts";
 import type { MemoryGrant } from "../domain/grants.ts";
-import type { PortOptions } from "./consoles.ts";
+import type { PortOptions, VirtioConsoleOptions } from "./consoles.ts";
 import type { DiskOptions } from "./disks.ts";
 import type { VirtioPlace } from "../devices/virtio_place.ts";
 import type { NetOptions } from "./nets.ts";
@@ -35,12 +35,12 @@ export interface VirtioOptions {
   readonly disks?: readonly (string | DiskOptions)[];
   /** Virtio disks that vhost-user backends serve, after the others; a string is the path of a backend's socket. */
   readonly vhostUserBlks?: readonly (string | VhostUserOptions)[];
-  /** Virtio sources of entropy; default 0. */
-  readonly rngs?: number;
+  /** Virtio sources of entropy: each, or how many. Default 0. */
+  readonly rngs?: number | readonly VirtioDeviceOptions[];
   /** Virtio network devices, in the order in which the guest finds them. */
   readonly nets?: readonly NetOptions[];
-  /** Virtio consoles: the ports of each. One port of all of them may be "stdio"; then the UART gets no input. */
-  readonly consoles?: readonly (readonly PortOptions[])[];
+  /** Virtio consoles: each, or its ports. One port of all of them may be "stdio"; then the UART gets no input. */
+  readonly consoles?: readonly (VirtioConsoleOptions | readonly PortOptions[])[];
   /** Where the device models of virtio devices run: each in a process of its own, which is the default, or in a Worker. */
   readonly virtioIn?: "process" | "worker";
 }
@@ -73,18 +73,21 @@ interface Device {
 }
 
 /** Whether the guest's console is a port of a virtio console. */
-export function hasVirtioStdio({ consoles = [] }: VirtioOptions): boolean {
-  return consoles.flat().includes("stdio");
+export function hasVirtioStdio(options: VirtioOptions): boolean {
+  return consolesOf(options).some(({ ports }) => ports.includes("stdio"));
+}
+
+/** The consoles in full. */
+export function consolesOf({ consoles = [] }: VirtioOptions): VirtioConsoleOptions[] {
+  return consoles.map((given) => "ports" in given ? given : { ports: given });
 }
 
 /**
  * The device models of the options, each at a place of its own.
  * @param console what "stdio" stands for; nothing, where only the places are of interest
  */
-export function virtioModels(
-  { disks = [], vhostUserBlks = [], rngs = 0, nets = [], consoles = [] }: VirtioOptions,
-  console: ConsoleOptions = NO_CONSOLE,
-): VirtioModel[] {
+export function virtioModels(options: VirtioOptions, console: ConsoleOptions = NO_CONSOLE): VirtioModel[] {
+  const { disks = [], vhostUserBlks = [], rngs = 0, nets = [] } = options;
   const devices: Device[] = [
     ...disks.map((disk) => typeof disk === "string" ? { file: disk } : disk).map((disk: DiskOptions) => {
       return { model: "virtio-block", name: `disk ${disk.file}`, given: disk } as const;
@@ -92,9 +95,11 @@ export function virtioModels(
     ...vhostUserBlks.map((device) => typeof device === "string" ? { socket: device } : device).map((device) => {
       return { model: "vhost-user-block", name: `vhost-user-blk ${device.socket}`, given: device } as const;
     }),
-    ...Array.from({ length: rngs }, () => ({ model: "virtio-entropy", name: "virtio-rng", given: {} } as const)),
+    ...(typeof rngs === "number" ? Array<VirtioDeviceOptions>(rngs).fill({}) : rngs).map((rng) => {
+      return { model: "virtio-entropy", name: "virtio-rng", given: rng } as const;
+    }),
     ...nets.map((net) => ({ model: "virtio-net", name: `net ${net.kind}`, given: net } as const)),
-    ...consoles.map((ports) => consoleDevice(ports, console)),
+    ...consolesOf(options).map((given) => consoleDevice(given, console)),
   ];
   return devices.map(({ model, name, given, isHere = false }, n) => {
     const { memory = "all", ...own } = given, isRestricted = memory !== "all";
@@ -107,9 +112,10 @@ export function virtioModels(
   });
 }
 
-function consoleDevice(ports: readonly PortOptions[], console: ConsoleOptions): Device {
+function consoleDevice({ ports, ...common }: VirtioConsoleOptions, console: ConsoleOptions): Device {
   const names = ports.map((port) => port === "stdio" ? port : port.name);
   const given: VirtioDeviceOptions & { readonly ports: readonly VirtioConsolePort[] } = {
+    ...common,
     ports: ports.map((port) => port === "stdio" ? { console } : port),
   };
   return { model: "virtio-console", name: `virtio-console ${names}`, given, isHere: ports.includes("stdio") };

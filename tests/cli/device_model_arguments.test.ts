@@ -41,16 +41,3 @@ Deno.test("--device-model-timeout is in seconds, and --hold is off unless it is 
   const { deviceModelTimeoutMs, hold } = machine("--device-model-timeout", "2.5", "--hold");
   assertEquals([deviceModelTimeoutMs, hold], [2500, true]);
 });
-
-Deno.test("--vhost-user-blk takes a socket, how its interrupt is taken, and what its backend sees", () => {
-  const memory = [{ first: 0x1000, last: 0x1fff }];
-  assertEquals(
-    machine("--vhost-user-blk", "a.sock", "--vhost-user-blk=b,irq=level,memory=0x1000-0x1fff").vhostUserBlks,
-    [
-      { socket: "a.sock", trigger: "edge" },
-      { socket: "b", trigger: "level", memory },
-    ],
-  );
-  const refused = "vhost-user-blk a: legacy is not irq=edge, irq=level or memory=";
-  assertThrows(() => machine("--vhost-user-blk=a,legacy"), UsageError, refused);
-});

@@ -2,11 +2,11 @@
 
 import { assertEquals } from "@std/assert";
 import type { Network } from "../../src/devices/network.ts";
-import { SLIRP_LIBRARY, SLIRP_PACKAGE } from "../../src/devices/slirp.ts";
 import { USER_NETWORK, UserNetwork } from "../../src/devices/user_network.ts";
 import { PollSet } from "../../src/linux/poll.ts";
 import { MOST_FRAME_BYTES } from "../../src/virtio/net_abi.ts";
-import { library, testWith } from "../support/capabilities.ts";
+import { testWith } from "../support/capabilities.ts";
+import { LIBSLIRP } from "../support/slirp.ts";
 import {
   arpReply,
   arpRequest,
@@ -17,7 +17,6 @@ import {
   tcpFlags,
 } from "../support/frames.ts";
 
-const LIBSLIRP = library(SLIRP_LIBRARY, SLIRP_PACKAGE);
 const MAC = "52:54:00:00:00:01", HOST_MAC = "52:55:0a:00:02:02";
 const ENDS = { fromMac: MAC, toMac: HOST_MAC, from: USER_NETWORK.guest, to: USER_NETWORK.host } as const;
 const SYN_ACK = 0x12, RST_ACK = 0x14;

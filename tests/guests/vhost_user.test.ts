@@ -5,7 +5,8 @@ import { boot, type BootOptions } from "xenolith/testing";
 import { UsageError } from "../../mod.ts";
 import { WORKER_URLS } from "../../src/domain/worker_urls.ts";
 import { ANY_KVM, testWith } from "../support/capabilities.ts";
-import { finish } from "../support/command.ts";
+import { assertOneLine, finish } from "../support/command.ts";
+import { datagramsAt } from "../support/datagrams.ts";
 import { childProcesses } from "../support/host.ts";
 import { PatchedGuest } from "../support/patched_guest.ts";
 import { QEMU_IMG, STORAGE_DAEMON, StorageDaemon } from "../support/storage_daemon.ts";
@@ -107,28 +108,40 @@ testWith([], "where no backend listens is said in one line, before anything runs
   };
   await refused(["missing"], /^vhost-user-blk missing: no backend listens there \(ENOENT\)$/);
   await refused(["deno.json"], /^vhost-user-blk deno\.json: no backend listens there \(ECONNREFUSED\)$/);
-  await refused(["one", "one"], /^vhost-user-blk one: a backend serves one device$/);
+  await withImage(async (_, path) => {
+    {
+      using _listener = Deno.listen({ transport: "unix", path });
+      await refused([path, path.replace("/", "//")], /^vhost-user-blk \S+: a backend serves one device$/);
+    }
+    await Deno.remove(path).catch(() => {});
+    using _datagrams = datagramsAt(path);
+    await refused([path], /^vhost-user-blk \S+: a socket for packets, not for a stream$/);
+  });
 });
 
-testWith(
-  [ANY_KVM],
-  "who listens, and is no backend, ends the run with a status that says so",
-  () =>
-    withImage(async (_, socket) => {
-      using listener = Deno.listen({ transport: "unix", path: socket });
-      const served = listener.accept().then(async (connection) => {
-        await connection.read(new Uint8Array(12));
-        await connection.write(new TextEncoder().encode("220 mail.example ESMTP\r\n"));
-        return connection;
-      });
-      const { status, lines } = await finish("run", ["guests/virtio-blk.img", "--vhost-user-blk", socket]);
-      (await served).close();
-      assertEquals([status, lines[0]], [
-        69,
-        `xenolith: vhost-user ${socket}: the backend sends a message of 1635280174 bytes`,
-      ]);
-    }),
-);
+for (const virtioIn of ["process", "worker"]) {
+  testWith(
+    [ANY_KVM],
+    `who listens, and is no backend, ends the run with a status and one line that say so (${virtioIn})`,
+    () =>
+      withImage(async (_, socket) => {
+        using listener = Deno.listen({ transport: "unix", path: socket });
+        const served = listener.accept().then(async (connection) => {
+          await connection.read(new Uint8Array(12));
+          await connection.write(new TextEncoder().encode("220 mail.example ESMTP\r\n"));
+          return connection;
+        });
+        const args = ["guests/virtio-blk.img", "--vhost-user-blk", socket, "--virtio-in", virtioIn];
+        const finished = await finish("run", args);
+        (await served).close();
+        assertOneLine(
+          finished,
+          69,
+          new RegExp(`: vhost-user ${socket}: the backend sends a message of 1635280174 bytes$`),
+        );
+      }),
+  );
+}
 
 testWith(
   [ANY_KVM],

@@ -183,8 +183,14 @@ testWith(
     ),
 );
 
-testWith([KVM], "a source of entropy fills what it is given", async () => {
-  assertMatch(await run("virtio-rng", { rngs: 1 }), /^virtio-rng: 7680 bytes, no two rounds alike\n$/);
+testWith([KVM], "a source of entropy fills what it is given, and is what a disk can be", async () => {
+  const all = { rngs: 1 }, table: BootOptions[] = [all, { rngs: [{ legacy: true, trigger: "level" }] }];
+  for (const options of table) {
+    assertMatch(await run("virtio-rng", options), /^virtio-rng: 7680 bytes, no two rounds alike\n$/);
+  }
+  await using vm = await boot("guests/virtio-rng.img", { rngs: [{ memory: [] }], timeoutMs: 60_000 });
+  await vm.exited;
+  assertEquals(vm.console.text, "virtio: the device does not take its own features\n");
 });
 
 for (const virtioIn of ["process", "worker"] as const) {
@@ -204,11 +210,32 @@ testWith([], "what cannot be a disk is refused in one line, before anything runs
   await refused("guests", /^disk guests: EISDIR$/);
   await withDisk((file) => refused(file, /: empty$/), 0);
   await withDisk((file) => refused(file, /: 1000 bytes are no whole sectors of 512$/), 1000);
-  await withDisk(async (file) => {
-    using other = await Deno.open(file, { read: true, write: true });
-    await other.lock(true);
-    await refused(file, /: somebody else has it/);
-  });
   const error = await assertRejects(() => boot("guests/null.img", { disks: Array(8).fill("x") }), UsageError);
   assertEquals(error.message, "8 virtio devices: at most 7");
 });
+
+testWith(
+  [],
+  "a disk that somebody writes to is one device's, which is said before anything runs",
+  () =>
+    withDisk(async (file) => {
+      const link = `${file}-link`, why = "somebody else has it, and writes to it or would be written to";
+      await Deno.symlink(file, link);
+      await using _ = { [Symbol.asyncDispose]: () => Deno.remove(link) };
+      const reader = { file, readOnly: true };
+      for (const disks of [[file, file], [reader, file], [file, reader], [reader, link]]) {
+        for (const virtioIn of ["process", "worker"] as const) {
+          const error = await assertRejects(() => boot("guests/null.img", { disks, virtioIn }), UsageError);
+          assertMatch(error.message, new RegExp(`^disk ${file}(-link)?: ${why}$`));
+        }
+      }
+    }),
+);
+
+for (const virtioIn of ["process", "worker"] as const) {
+  testWith([ANY_KVM], `a disk that two readers have is two devices' (${virtioIn})`, () =>
+    withDisk(async (file) => {
+      const disks = Array(2).fill({ file, readOnly: true });
+      assertMatch(await run("virtio-blk", { disks, virtioIn, cmdline: "disk=1" }), /virtio-blk/);
+    }));
+}

@@ -127,9 +127,13 @@ testWith([], "ports that cannot be are refused in one line, before anything runs
     [[["stdio"], ["stdio"]], /^virtio-console: stdio is but one port$/],
     [[[]], /^virtio-console: 0 ports; it has 1 to 8$/],
     [[[port, { ...port, socket: "/tmp/b" }]], /^virtio-console: two ports are named a$/],
-    [[[port], [{ ...port, name: "b" }]], /^virtio-console \S+: two ports cannot have one socket$/],
+    [
+      [[{ ...port, socket: "/tmp/xenolith-a" }], [{ ...port, socket: "/tmp/../tmp/xenolith-a" }]],
+      /^virtio-console \S+: somebody listens there already$/,
+    ],
     [[[{ ...port, name: "" }]], /^virtio-console: a port's name has 1 to 64 bytes, not 0$/],
-    [[[port]], /^virtio-console .*ENOENT/],
+    [[[port]], /^virtio-console \/tmp\/xenolith-no-such-directory\/s: ENOENT$/],
+    [[[{ ...port, socket: "" }]], /^virtio-console : a socket's path has 1 to 107 bytes, none of them 0$/],
     [[[{ ...port, socket: "guests" }]], /^virtio-console guests: exists, and is no socket$/],
     [Array(8).fill(["stdio"]), /^8 virtio devices: at most 7$/],
   ];

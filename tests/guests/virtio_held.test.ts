@@ -3,6 +3,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { boot } from "xenolith/testing";
 import { ANY_KVM, testWith } from "../support/capabilities.ts";
+import { start } from "../support/command.ts";
 import { childProcesses } from "../support/host.ts";
 
 /** How often; each time the guest waits until the next model has loaded its code. */
@@ -49,4 +50,17 @@ testWith([ANY_KVM], "without --hold the end of a virtio disk's model is the end 
   for (const model of models()) Deno.kill(model, "SIGKILL");
   const { status, reason } = await vm.exited;
   assertEquals([status, reason], [70, `the device model of disk ${disk} ended by SIGKILL`]);
+});
+
+testWith([ANY_KVM], "a hypervisor that is killed leaves nothing: its models remove what it cannot", async () => {
+  const TMPDIR = await Deno.makeTempDir({ prefix: "xenolith-test-" }), disk = `${TMPDIR}/disk`;
+  await using _ = { [Symbol.asyncDispose]: () => Deno.remove(TMPDIR, { recursive: true }) };
+  await Deno.writeFile(disk, new Uint8Array(1 << 20));
+  const args = ["guests/virtio-held.img", "--disk", disk, "--rng", "--hold"];
+  await using command = start("run", args, { environment: { TMPDIR } });
+  await command.stdout.expect("virtio-held: ");
+  assertEquals([...Deno.readDirSync(TMPDIR)].length, 2);
+  command.kill("SIGKILL");
+  await command.stderr.ended; // of the models, too
+  assertEquals(Array.from(Deno.readDirSync(TMPDIR), ({ name }) => name), ["disk"]);
 });

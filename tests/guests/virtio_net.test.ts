@@ -5,8 +5,9 @@ import { createSocket } from "node:dgram";
 import { boot, type BootOptions } from "xenolith/testing";
 import { type NetOptions, UsageError } from "../../mod.ts";
 import { SLIRP_LIBRARY, SLIRP_PACKAGE } from "../../src/devices/slirp.ts";
-import { ANY_KVM, library, program, testWith } from "../support/capabilities.ts";
-import { finish } from "../support/command.ts";
+import { ANY_KVM, program, testWith } from "../support/capabilities.ts";
+import { LIBSLIRP } from "../support/slirp.ts";
+import { assertOneLine, finish } from "../support/command.ts";
 import { childProcesses, MOUNTS, OWN_NETWORK, withMounts } from "../support/host.ts";
 import { arpReply, arpRequest, BROADCAST, datagram, echoReply, echoRequest, type Ends } from "../support/frames.ts";
 import { WirePeer } from "../support/wire_peer.ts";
@@ -15,8 +16,6 @@ const IMAGE = "guests/virtio-net.img", TIMEOUT = { timeoutMs: 60_000 };
 const MAC = "52:54:00:12:34:56", PEER = { fromMac: "02:00:00:00:00:01", from: "10.9.0.1", to: "10.9.0.2" } as const;
 const TO_GUEST: Ends = { ...PEER, toMac: MAC };
 const DISCARD = 9;
-
-const LIBSLIRP = library(SLIRP_LIBRARY, SLIRP_PACKAGE);
 
 async function withWire(body: (path: string) => Promise<void>): Promise<void> {
   const directory = await Deno.makeTempDir({ prefix: "xenolith-net-" });
@@ -216,6 +215,12 @@ testWith([ANY_KVM, OWN_NETWORK], "by a tap interface a guest pings the host", as
   const prefix = ["unshare", "-n", "sh", "-c", `set -e; ${script}; exec "$@"`, "sh"];
   const { status, stdout, stderr } = await finish("run", args, { prefix });
   assertEquals([status, stdout, stderr], [0, "virtio-net: 8 echoes\n", ""]);
+});
+
+testWith([OWN_NETWORK], "one tap interface is one device's, which is said before anything runs", async () => {
+  const args = ["--net", "tap,ifname=tap0", "--net", "tap,ifname=tap0", "guests/null.img"];
+  const finished = await finish("run", args, { prefix: ["unshare", "-n"] });
+  assertOneLine(finished, 64, /^xenolith: net tap tap0: somebody else has it$/);
 });
 
 testWith(

@@ -227,16 +227,13 @@ Deno.test("a stale socket is replaced; a live one and any other file are refused
 Deno.test("paths that cannot be are refused, and nothing stays open", () => {
   using directory = new Directory();
   const before = openDescriptors();
-  const table: [path: string, error: string][] = [
-    ["", `"": EINVAL`],
-    ["a\0b", "EINVAL"],
-    ["x".repeat(108), "ENAMETOOLONG"],
-    [directory.file("no/such/directory"), "ENOENT"],
-  ];
-  for (const [path, error] of table) {
-    assertThrows(() => PacketListener.create(path), LinuxError, error, path);
-    assertThrows(() => PacketSocket.connect(path), LinuxError, error, path);
+  for (const path of ["", "a\0b", "x".repeat(108)]) {
+    assertThrows(() => PacketListener.create(path), SocketPathError, "1 to 107 bytes", path);
+    assertThrows(() => PacketSocket.connect(path), SocketPathError, "1 to 107 bytes", path);
   }
+  const missing = directory.file("no/such/directory");
+  assertThrows(() => PacketListener.create(missing), LinuxError, "ENOENT");
+  assertThrows(() => PacketSocket.connect(missing), LinuxError, "ENOENT");
   assertEquals(openDescriptors(), before);
 });
 

@@ -7,6 +7,7 @@ import { PacketListener } from "../../src/linux/socket.ts";
 import { SocketPathError } from "../../src/linux/socket_path.ts";
 import { connectedPair, receiveMessage, requireStream, sendMessage } from "../../src/linux/stream_message.ts";
 import { StreamSocket } from "../../src/linux/stream_socket.ts";
+import { datagramsAt } from "../support/datagrams.ts";
 
 const openDescriptors = () => [...Deno.readDirSync("/proc/self/fd")].length;
 
@@ -52,7 +53,10 @@ Deno.test("requireStream() says what is at a path, and whoever listens there not
     const bytes = new Uint8Array(1);
     assertEquals([await first.read(bytes), bytes[0]], [1, 42]);
     using packets = PacketListener.create(`${directory}/packets`);
-    assertThrows(() => requireStream(packets.path), SocketPathError, "not for a stream");
+    using datagrams = datagramsAt(`${directory}/datagrams`);
+    for (const { subject } of [packets, datagrams]) {
+      assertThrows(() => requireStream(subject), SocketPathError, "not for a stream");
+    }
     Deno.renameSync(path, `${directory}/stale`);
     listener.close();
     assertEquals(assertThrows(() => requireStream(`${directory}/stale`), LinuxError).errnoName, "ECONNREFUSED");

@@ -6,7 +6,7 @@ import { EAGAIN, EPIPE } from "../../src/linux/errno.ts";
 import { bytesAddress } from "../../src/linux/mapping.ts";
 import { POLLIN, PollSet } from "../../src/linux/poll.ts";
 import { PollGroup } from "../../src/linux/poll_group.ts";
-import { SocketPathError } from "../../src/linux/socket_path.ts";
+import { directoryOf, SocketPathError, takeName } from "../../src/linux/socket_path.ts";
 import { meet, StreamListener, StreamSocket } from "../../src/linux/stream_socket.ts";
 import * as calls from "../../src/linux/calls.ts";
 
@@ -57,6 +57,33 @@ Deno.test("what somebody has left is replaced, and goes with its listener; what 
   assertThrows(() => meet(path), SocketPathError, "exists, and is no socket");
 });
 
+Deno.test("who meets waits for nobody who has locked the directory, and for another who is about to listen", async () => {
+  using directory = new Directory();
+  const path = `${directory.path}/wire`;
+  await using _holder = await holdingLock(directory.path);
+  const { dev, ino } = directoryOf(path), name = `xenolith: a wire in ${dev}:${ino}`;
+  {
+    using _turn = takeName(name)!;
+    assertEquals(takeName(name), undefined);
+    assertThrows(() => meet(path), SocketPathError, "somebody else is about to listen there, and does not");
+    using other = StreamListener.create(path);
+    using met = meet(other.path);
+    assert(met instanceof StreamSocket);
+  }
+  using listener = meet(path);
+  assert(listener instanceof StreamListener);
+});
+
+Deno.test("of many who come at once to a socket that somebody has left one listens", async () => {
+  using directory = new Directory();
+  const path = `${directory.path}/wire`, module = import.meta.resolve("../../src/linux/stream_socket.ts");
+  calls.close(StreamListener.create(path).release());
+  const workers = Array.from({ length: 6 }, () => meeting(module));
+  const found = await Promise.all(workers.map((worker) => worker.meet(path)));
+  for (const worker of workers) worker.end();
+  assertEquals(found.filter((what) => what === "StreamListener").length, 1, found.join(" "));
+});
+
 Deno.test("a group is ready when one of its descriptors is, or its time has come; what is not in it any more is not", () => {
   using group = new PollGroup(2, "a test");
   const poll = new Ready(group);
@@ -90,6 +117,40 @@ Deno.test("a group is ready when one of its descriptors is, or its time has come
   round(Infinity);
   assertEquals(poll.now, false);
 });
+
+/** Somebody else has a lock on a file (flock). */
+async function holdingLock(path: string): Promise<AsyncDisposable> {
+  const args = ["-x", path, "sh", "-c", "echo; cat"];
+  const child = new Deno.Command("flock", { args, stdin: "piped", stdout: "piped" }).spawn();
+  const reader = child.stdout.getReader();
+  await reader.read();
+  return {
+    async [Symbol.asyncDispose]() {
+      await child.stdin.close();
+      await reader.cancel();
+      await child.status;
+    },
+  };
+}
+
+/** A thread that meets whoever comes, and stays. */
+function meeting(module: string) {
+  const source = `const { meet } = await import(${JSON.stringify(module)});
+    self.onmessage = ({ data }) => { self.met = meet(data); self.postMessage(self.met.constructor.name); };
+    self.postMessage("ready");`;
+  const worker = new Worker(`data:text/javascript,${encodeURIComponent(source)}`, { type: "module" });
+  const next = () => new Promise<string>((resolve) => worker.onmessage = ({ data }) => resolve(data));
+  const ready = next();
+  return {
+    async meet(path: string): Promise<string> {
+      await ready;
+      const met = next();
+      worker.postMessage(path);
+      return await met;
+    },
+    end: () => worker.terminate(),
+  };
+}
 
 /** Waits for a group. */
 class Ready {

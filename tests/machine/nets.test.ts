@@ -1,5 +1,8 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { checkNet, type NetOptions, parseNet } from "../../src/machine/nets.ts";
+import { testWith } from "../support/capabilities.ts";
+import { datagramsAt } from "../support/datagrams.ts";
+import { LIBSLIRP } from "../support/slirp.ts";
+import { checkNets, type NetOptions, parseNet } from "../../src/machine/nets.ts";
 import { checkVirtio, UsageError } from "../../src/machine/options.ts";
 import { virtioModels, virtioRegisters } from "../../src/machine/virtio.ts";
 
@@ -31,21 +34,23 @@ Deno.test("parseNet() takes each kind with what belongs to it", () => {
 
 Deno.test("parseNet() refuses everything else in one line", () => {
   const forward = (text: string) => `net user: hostfwd ${text}: not tcp:PORT:GUESTPORT or udp:PORT:GUESTPORT`;
+  const common = "mac=, irq=edge|level, memory=, legacy";
   const table: [text: string, message: string][] = [
     ["", "net : not socket, tap or user"],
     ["toString", "net toString: not socket, tap or user"],
     ["bridge,br=br0", "net bridge: not socket, tap or user"],
     ["socket", "net socket: path= is missing"],
-    ["socket,path=", "net socket: path= is not path=, mac=, memory=, legacy"],
+    ["socket,path=", "net socket: path= needs a value"],
+    ["socket,path", `net socket: path is not path=, ${common}`],
     ["socket,path=a,path=b", "net socket: path given twice"],
     ["socket,path=a,mac=52:54:00:00:00:01,mac=52:54:00:00:00:02", "net socket: mac given twice"],
-    ["socket,path=a,ifname=b", "net socket: ifname=b is not path=, mac=, memory=, legacy"],
-    ["socket,path=a,", "net socket:  is not path=, mac=, memory=, legacy"],
+    ["socket,path=a,ifname=b", `net socket: ifname=b is not path=, ${common}`],
+    ["socket,path=a,", `net socket:  is not path=, ${common}`],
     ["tap", "net tap: ifname= is missing"],
-    ["tap,tap0", "net tap: tap0 is not ifname=, mac=, memory=, legacy"],
-    ["user,restrict", "net user: restrict is not hostfwd=, restrict=, mac=, memory=, legacy"],
-    ["user,restrict=yes", "net user: restrict yes: not on or off"],
-    ["user,legacy=1", "net user: legacy=1 is not hostfwd=, restrict=, mac=, memory=, legacy"],
+    ["tap,tap0", `net tap: tap0 is not ifname=, ${common}`],
+    ["user,restrict", `net user: restrict is not hostfwd=..., restrict=on|off, ${common}`],
+    ["user,restrict=yes", "net user: restrict=yes is not restrict=on|off"],
+    ["user,legacy=1", `net user: legacy=1 is not hostfwd=..., restrict=on|off, ${common}`],
     ["user,hostfwd=tcp:80", forward("tcp:80")],
     ["user,hostfwd=sctp:80:80", forward("sctp:80:80")],
     ["user,hostfwd=tcp:80:80:80", forward("tcp:80:80:80")],
@@ -54,7 +59,7 @@ Deno.test("parseNet() refuses everything else in one line", () => {
   for (const [text, message] of table) assertEquals(assertThrows(() => parseNet(text), UsageError).message, message);
 });
 
-Deno.test("checkNet() refuses what can be no network, before anything runs", () => {
+Deno.test("checkNets() refuses what can be no network, before anything runs", () => {
   const table: [net: NetOptions, message: RegExp][] = [
     ...["", "52:54:00:12:34", "52:54:00:12:34:5g", "52-54-00-12-34-56", "01:00:5e:00:00:01", "00:00:00:00:00:00"].map(
       (mac): [NetOptions, RegExp] => [
@@ -62,18 +67,43 @@ Deno.test("checkNet() refuses what can be no network, before anything runs", () 
         new RegExp(`^net socket: mac ${mac} is no address of one device, such as 52:54:00:12:34:56$`),
       ],
     ),
-    [{ kind: "socket", path: "" }, /^net socket : socket: "": EINVAL$/],
-    [{ kind: "socket", path: "x".repeat(108) }, /^net socket x+: socket: x+: ENAMETOOLONG$/],
-    [{ kind: "socket", path: "/missing/wire" }, /^net socket \/missing\/wire: open: \/missing\/: ENOENT$/],
+    [{ kind: "socket", path: "" }, /^net socket : a socket's path has 1 to 107 bytes, none of them 0$/],
+    [{ kind: "socket", path: "x".repeat(108) }, /^net socket x+: a socket's path has 1 to 107 bytes/],
+    [{ kind: "socket", path: "/missing/wire" }, /^net socket \/missing\/wire: there is no directory \/missing\/$/],
+    [{ kind: "socket", path: "deno.json" }, /^net socket deno.json: exists, and is no socket$/],
     [
       { kind: "tap", ifname: "a-name-of-16-byt" },
       /^net tap a-name-of-16-byt: no name of a tap interface \(15 bytes at most\)$/,
     ],
   ];
   for (const [net, message] of table) {
-    const error = assertThrows(() => checkNet(net), UsageError);
+    const error = assertThrows(() => checkNets([net]), UsageError);
     assertEquals(message.test(error.message), true, error.message);
   }
+});
+
+Deno.test("checkNets() finds what goes once, and not twice, and leaves nothing behind", async () => {
+  const directory = await Deno.makeTempDir({ prefix: "xenolith-test-" });
+  try {
+    const path = `${directory}/datagrams`;
+    using _datagrams = datagramsAt(path);
+    const message = `net socket ${path}: a socket for packets, not for a stream`;
+    assertEquals(assertThrows(() => checkNets([{ kind: "socket", path }]), UsageError).message, message);
+    checkNets(Array(2).fill({ kind: "socket", path: `${directory}/wire` })); // a machine may have both ends
+    assertEquals(Array.from(Deno.readDirSync(directory), ({ name }) => name), ["datagrams"]);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
+
+testWith([LIBSLIRP], "two networks cannot have one port of the host's", () => {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 }), { port: hostPort } = listener.addr;
+  listener.close();
+  const net: NetOptions = { kind: "user", hostForwards: [{ protocol: "tcp", hostPort, guestPort: 80 }] };
+  checkNets([net]);
+  const { message } = assertThrows(() => checkNets([net, net]), UsageError);
+  assertEquals(message, `net user: hostfwd tcp port ${hostPort} of 127.0.0.1 is not to be had`);
+  checkNets([net]);
 });
 
 Deno.test("networks come behind disks and sources of entropy, and count with them", () => {
