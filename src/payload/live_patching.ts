@@ -126,25 +126,24 @@ export class LivePatching implements AsyncDisposable {
   async apply(name: string, { nodeps = false, limitMs = DEFAULT_LIMIT_MS }: OperationOptions = {}): Promise<Pause> {
     return await this.#on(name, async (uploaded) => {
       await this.#requireApplicable(uploaded, this.#stack, nodeps);
-      return await this.#apply(uploaded, this.#stack, limitMs);
+      return () => this.#apply(uploaded, this.#stack, limitMs);
     });
   }
 
   /** Takes the topmost payload off: CHECKED. @throws {PayloadError} ENOENT; EINVAL: not applied; EBUSY: not the topmost, or as for {@linkcode apply} */
   async revert(name: string, { limitMs = DEFAULT_LIMIT_MS }: OperationOptions = {}): Promise<Pause> {
-    return await this.#on(name, async (uploaded) => {
+    return await this.#on(name, (uploaded) => {
       if (uploaded.state !== "APPLIED") throw new PayloadError(EINVAL, `${name}: not applied`);
       const top = this.#stack.at(-1)!;
       if (top !== uploaded) throw new PayloadError(EBUSY, `${name}: ${top.file.payload.name} lies on it`);
-      const below = this.#stack.slice(0, -1), tree = over(this.#stack);
-      await this.#hook(uploaded, "preRevert", tree);
-      const pausedMs = await this.#succeed(below, [uploaded], limitMs, async (inside) => {
-        await this.#hook(uploaded, "revert", tree);
-        uploaded.native.revert(inside);
-      });
-      this.#leave([uploaded], below);
-      await this.#hook(uploaded, "postRevert", tree);
-      return { pausedMs };
+      return async () => {
+        const below = this.#stack.slice(0, -1), tree = over(this.#stack);
+        await this.#hook(uploaded, "preRevert", tree);
+        const pausedMs = await this.#succeed(below, [uploaded], limitMs, () => this.#hook(uploaded, "revert", tree));
+        this.#leave([uploaded], below);
+        await this.#hook(uploaded, "postRevert", tree);
+        return { pausedMs };
+      };
     });
   }
 
@@ -156,19 +155,24 @@ export class LivePatching implements AsyncDisposable {
       }
       const others = this.#stack.filter((other) => other !== uploaded), isApplied = uploaded.state === "APPLIED";
       await this.#requireApplicable(uploaded, [], nodeps, isApplied);
-      const pause = await this.#apply(uploaded, [], limitMs, isApplied ? others : this.#stack);
-      this.#leave(others, [uploaded]);
-      return pause;
+      return async () => {
+        const pause = await this.#apply(uploaded, [], limitMs, others);
+        this.#leave(others, [uploaded]);
+        return pause;
+      };
     });
   }
 
-  /** Forgets a payload. @throws {PayloadError} ENOENT; EINVAL: it is applied; what the hook `unload` says */
+  /** Forgets a payload. @throws {PayloadError} ENOENT; EINVAL: it is applied; EBUSY: another one uses its machine code; what the hook `unload` says */
   async unload(name: string): Promise<void> {
-    await this.#on(name, async (uploaded) => {
+    await this.#on(name, (uploaded) => {
       if (uploaded.state !== "CHECKED") throw new PayloadError(EINVAL, `${name}: applied`);
-      await this.#hook(uploaded, "unload", over(this.#stack));
-      uploaded.native[Symbol.dispose]();
-      this.#uploaded.delete(name);
+      uploaded.native.requireUnused();
+      return async () => {
+        await this.#hook(uploaded, "unload", over(this.#stack));
+        uploaded.native[Symbol.dispose]();
+        this.#uploaded.delete(name);
+      };
     });
   }
 
@@ -211,16 +215,12 @@ export class LivePatching implements AsyncDisposable {
   async #apply(uploaded: Uploaded, below: readonly Uploaded[], limitMs: number, off: readonly Uploaded[] = []) {
     const next = [...below, uploaded], tree = over(next);
     await this.#hook(uploaded, "preApply", tree);
-    const pausedMs = await this.#succeed(next, [uploaded, ...off], limitMs, async (inside) => {
-      await this.#hook(uploaded, "apply", tree);
-      using undo = new DisposableStack();
-      for (const { native } of off.toReversed()) {
-        native.revert(inside);
-        undo.defer(() => native.apply(inside));
-      }
-      if (uploaded.state !== "APPLIED") uploaded.native.apply(inside);
-      undo.move();
-    });
+    const pausedMs = await this.#succeed(
+      next,
+      [uploaded, ...off],
+      limitMs,
+      () => this.#hook(uploaded, "apply", tree),
+    );
     uploaded.state = "APPLIED";
     this.#stack = next;
     await this.#hook(uploaded, "postApply", tree);
@@ -237,17 +237,37 @@ export class LivePatching implements AsyncDisposable {
 
   /**
    * @param changed those that come or go
-   * @param atRest what else is to be done while nothing runs; what it throws is a veto
+   * @param hook called while nothing runs; what it throws is a veto
    */
   async #succeed(
     stack: readonly Uploaded[],
     changed: readonly Uploaded[],
     limitMs: number,
-    atRest: (inside: number) => Promise<void>,
+    hook: () => Promise<void>,
   ): Promise<number> {
     const modules = changed.flatMap(({ file }) => file.payload.modules);
     const resets = modules.some(({ handOver }) => handOver === "reset");
+    const atRest = async (inside: number) => {
+      await hook();
+      this.#exchangeCode(stack, inside);
+    };
     return await this.#take(stack, this.#models, { limitMs, atRest, resets });
+  }
+
+  /** Takes machine code off from the top, down to what both stacks have, and puts the next one's on; or changes nothing. */
+  #exchangeCode(next: readonly Uploaded[], inside: number): void {
+    const first = this.#stack.findIndex((uploaded, index) => next[index] !== uploaded);
+    const kept = first < 0 ? this.#stack.length : first;
+    using undo = new DisposableStack();
+    for (const { native } of this.#stack.slice(kept).toReversed()) {
+      native.revert(inside);
+      undo.defer(() => native.apply(inside));
+    }
+    for (const { native } of next.slice(kept)) {
+      native.apply(inside);
+      undo.defer(() => native.revert(inside));
+    }
+    undo.move();
   }
 
   async #take(stack: readonly Uploaded[], models: ReadonlyMap<string, string>, options: TakeOptions): Promise<number> {
@@ -275,13 +295,20 @@ export class LivePatching implements AsyncDisposable {
     return uploaded;
   }
 
-  /** The result of an operation on a payload is kept with it. */
-  async #on<T>(name: string, operation: (uploaded: Uploaded) => Promise<T>): Promise<T> {
+  /**
+   * The result of an operation on a payload is kept with it; that of one which does not begin is not, as in Xen.
+   * @param require what the operation needs; gives the operation
+   */
+  async #on<T>(
+    name: string,
+    require: (uploaded: Uploaded) => Promise<() => Promise<T>> | (() => Promise<T>),
+  ): Promise<T> {
     const uploaded = this.#find(name);
     return await this.#exclusively(name, async () => {
+      const operation = await require(uploaded);
       uploaded.rc = -EAGAIN;
       try {
-        const result = await operation(uploaded);
+        const result = await operation();
         uploaded.rc = 0;
         return result;
       } catch (error) {

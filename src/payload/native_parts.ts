@@ -20,13 +20,14 @@ function nativePayloads(): NativePayloads {
 /** The objects of one payload, which come and go together. */
 export class NativeParts implements Disposable {
   readonly #parts: readonly NativePayload[];
-  readonly #held: DisposableStack;
 
   /** Loads them. @throws {PayloadError} what is wrong with one; then none is */
-  constructor({ name, native }: Payload) {
+  constructor({ name, native, again }: Payload) {
     using stack = new DisposableStack();
-    this.#parts = native.map((object) => stack.use(nativePayloads().load(object.bytes, `${name}/${object.name}`)));
-    this.#held = stack.move();
+    this.#parts = native.map((object) =>
+      stack.use(nativePayloads().load(object.bytes, `${name}/${object.name}`, again))
+    );
+    stack.move();
   }
 
   /**
@@ -50,9 +51,15 @@ export class NativeParts implements Disposable {
     for (const part of this.#parts.toReversed()) part.revert();
   }
 
-  /** Unloads them. */
+  /** @throws {PayloadError} EBUSY another payload uses one of them */
+  requireUnused(): void {
+    for (const part of this.#parts) part.requireUnused(this.#parts);
+  }
+
+  /** Unloads them. @throws {PayloadError} EBUSY as {@linkcode requireUnused}; then none is unloaded, and it may be tried again */
   [Symbol.dispose](): void {
-    this.#held.dispose();
+    this.requireUnused();
+    for (const part of this.#parts.toReversed()) part[Symbol.dispose]();
   }
 
   #requireNobody(inside: number): void {

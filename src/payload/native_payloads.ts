@@ -45,10 +45,11 @@ export class NativePayloads implements Disposable {
   /**
    * Loads an object: afterwards it is CHECKED, and its global symbols are there for later ones.
    * @param name of its own, one line of 1 to 127 bytes
+   * @param again whether it may be applied again although it has data, which are then as they were left
    * @throws {PayloadError} EINVAL, EOPNOTSUPP, ENOENT, EOVERFLOW, ERANGE the object; EEXIST name or symbol; ENOMEM arena
    * @throws {LinuxError} @throws {MachineMemoryError} @throws {MappingLimitError} in every case, nothing has changed
    */
-  load(object: Uint8Array, name: string): NativePayload {
+  load(object: Uint8Array, name: string, again = false): NativePayload {
     const bytes = new TextEncoder().encode(name).length;
     if (bytes === 0 || bytes > MOST_NAME_BYTES || /\p{Cc}/u.test(name)) {
       throw new PayloadError(EINVAL, `a payload's name is one line of 1 to ${MOST_NAME_BYTES} bytes`);
@@ -60,7 +61,8 @@ export class NativePayloads implements Disposable {
     const image = stack.use(new NativeImage(this.machine, this.vmap, layout, number, name));
     const loading = new NativeLoading(name, elf, layout, image, this);
     loading.fill();
-    const functions = loading.functions(), symbols = loading.globals(functions), { uses, keepsState } = loading;
+    const functions = loading.functions(), symbols = loading.globals(functions), { uses } = loading;
+    const keepsState = loading.keepsState && !again;
     const payload = new NativePayload(name, number, { image, functions, symbols, uses, keepsState }, this.#stack);
     this.#stack.loaded.set(number, payload);
     stack.move();

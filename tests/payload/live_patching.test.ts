@@ -228,13 +228,21 @@ testWith(
   [ANY_KVM],
   "what keeps state is not applied again after its revert, and one operation runs at a time",
   async () => {
-    await using run = await patched();
-    const { guest, patching } = run;
+    await using guest = await PatchedGuest.start("watch", { vcpus: 2 });
+    const { succession } = guest, during: number[] = [];
+    await using patching = new LivePatching({
+      prepare: (...generation) => {
+        during.push(patching.get("once").rc);
+        return succession.prepare(...generation);
+      },
+      take: (...generation) => succession.take(...generation),
+    });
     await patching.upload(await built({ ...scratch("once", "0x55"), again: false }));
     const first = patching.apply("once", SLOW);
     await refused(patching.revert("once", SLOW), EAGAIN, "an operation on once runs");
-    assertEquals(patching.get("once").rc, -EAGAIN);
     await first;
+    await refused(patching.apply("once", SLOW), EINVAL, "once: applied already");
+    assertEquals([during, patching.get("once").rc], [[-EAGAIN], 0], "what has not begun has no result");
     await patching.revert("once", SLOW);
     await refused(patching.apply("once", SLOW), EINVAL, "once: was reverted, and keeps state");
     await guest.until(0);

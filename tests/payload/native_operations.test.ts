@@ -1,0 +1,110 @@
+/** Machine code that comes by the operations: several payloads of it, on each other, while vCPU threads run. */
+
+import { assertEquals, assertRejects } from "@std/assert";
+import { EBUSY, EINVAL } from "../../src/linux/errno.ts";
+import { viewAt } from "../../src/linux/mapping.ts";
+import { nativeCode } from "../../src/linux/native_symbols.ts";
+import { buildPayload } from "../../src/payload/build.ts";
+import { encodePayload } from "../../src/payload/format.ts";
+import { LivePatching } from "../../src/payload/live_patching.ts";
+import { PayloadError } from "../../src/payload/payload_error.ts";
+import { ANY_KVM, program, testWith } from "../support/capabilities.ts";
+import { PatchedGuest } from "../support/patched_guest.ts";
+import { compile, LIVEPATCH_H } from "./native_machine.ts";
+
+const SLOW = { limitMs: 5000 };
+
+const RUN = `${LIVEPATCH_H}
+long entries;
+extern int xl_ioctl_value(int descriptor, unsigned request, unsigned argument);
+int run(int vcpu, void *clock)
+{
+  __atomic_fetch_add(&entries, 1, __ATOMIC_RELAXED);
+  return xl_ioctl_value(vcpu, 0xae80, 0);
+}
+REPLACE(run, "xl_run", 16, .new_addr = run);`;
+
+const PAUSE = `${LIVEPATCH_H}
+void pause(void) {}
+REPLACE(pause, "xl_pause", 5, .new_addr = pause);`;
+
+/** Uses the first one's symbol, in its second object; that one uses the first. */
+const USER = ["extern long entries; long *where = &entries;", "extern long *where; long **mine = &where;"];
+
+/** A payload of these objects, to be applied again and again. */
+async function native(name: string, ...sources: string[]): Promise<Uint8Array<ArrayBuffer>> {
+  const directory = await Deno.makeTempDir({ prefix: "xenolith-native-" });
+  await using _ = { [Symbol.asyncDispose]: () => Deno.remove(directory, { recursive: true }) };
+  const objects: Record<string, string> = {};
+  for (const [index, source] of sources.entries()) {
+    objects[`part${index}`] = `./${index}.o`;
+    await Deno.writeFile(`${directory}/${index}.o`, await compile(source));
+  }
+  const definition = { name, again: true, native: objects };
+  return await encodePayload(await buildPayload(definition, new URL(`file://${directory}/fix.ts`)));
+}
+
+/** Our own machine code, as it is now. */
+function code(): Uint8Array {
+  const { first, end } = nativeCode();
+  return new Uint8Array(viewAt(first, Number(end - first))).slice();
+}
+
+async function refused(operation: Promise<unknown>, errno: number, message: string): Promise<void> {
+  const error = await assertRejects(() => operation, PayloadError, message);
+  assertEquals(error.errno, errno);
+}
+
+testWith(
+  [ANY_KVM, program("gcc", "gcc")],
+  "any applied payload replaces all, whatever machine code they have",
+  async () => {
+    await using guest = await PatchedGuest.start("watch", { vcpus: 2, carrier: "native" });
+    await using patching = new LivePatching(guest.succession);
+    const bare = code(), names = ["run", "pause"];
+    for (const bytes of [await native("run", RUN), await native("pause", PAUSE)]) await patching.upload(bytes);
+    const applied = () => patching.list().filter(({ state }) => state === "APPLIED").map(({ name }) => name);
+    const alone = new Map<string, Uint8Array>();
+    for (const name of names) {
+      await patching.apply(name, SLOW);
+      alone.set(name, code());
+      await patching.revert(name, SLOW);
+      assertEquals(code(), bare);
+    }
+    for (const name of names) {
+      for (const below of names) await patching.apply(below, { ...SLOW, nodeps: true });
+      await guest.lines(5);
+      await patching.replace(name, SLOW);
+      assertEquals([applied(), code()], [[name], alone.get(name)!]);
+      await guest.lines(5);
+      await patching.revert(name, SLOW);
+      assertEquals([applied(), code()], [[], bare]);
+    }
+    await guest.end();
+  },
+);
+
+testWith(
+  [ANY_KVM, program("gcc", "gcc")],
+  "a payload whose machine code another one uses is not unloaded, and stays as it is",
+  async () => {
+    await using guest = await PatchedGuest.start("watch", { vcpus: 1 });
+    await using patching = new LivePatching(guest.succession);
+    const run = await native("run", RUN), user = await native("user", ...USER);
+    for (let round = 0; round < 2; round++) {
+      await patching.upload(run);
+      await patching.upload(user);
+      for (let tries = 0; tries < 2; tries++) {
+        await refused(patching.unload("run"), EBUSY, "run/part0: user/part0 uses it");
+        assertEquals(patching.get("run").rc, 0);
+      }
+      await patching.apply("run", SLOW);
+      await guest.lines(3);
+      await refused(patching.unload("run"), EINVAL, "run: applied");
+      await patching.revert("run", SLOW);
+      await patching.unload("user");
+      await patching.unload("run");
+    }
+    await guest.end();
+  },
+);
