@@ -63,9 +63,9 @@ export class SourceTree {
     return new SourceTree(this.root, new Map([...this.#replaced, ...modules]));
   }
 
-  /** Whether there is a module at that path. */
+  /** Whether there is a module at that path: one of src, or one that a payload brings along. */
   async has(path: string): Promise<boolean> {
-    return await this.read(path) !== undefined;
+    return this.#replaced.has(path) || path.startsWith("src/") && await this.read(path) !== undefined;
   }
 
   /** The text of a module by its path from the root; undefined: there is none. */

@@ -143,6 +143,18 @@ Deno.test("a payload on another one edits what that one left, and depends on it"
   assertMatch(error.message, /^above: depends on [0-9a-f]{64}, and under it lies [0-9a-f]{64}$/);
 });
 
+Deno.test("a payload on one with helpers edits a module that imports them", async () => {
+  using tree = new Tree();
+  tree.author("lib/four.ts", "export const four = 4;\n");
+  tree.author("bell.ts", 'import { four } from "./lib/four.ts";\nexport const all = four;\n');
+  const low = await built(tree, { name: "low", modules: { [BELL]: "./bell.ts" } });
+  const below = await decodePayload(await encodePayload(low));
+  const { modules } = await built(tree, { name: "top", modules: { [BELL]: edit(replace("= four", "= -four")) } }, [
+    below,
+  ]);
+  assertEquals(modules.map(({ source }) => source), [low.modules[0].source.replace("= four", "= -four")]);
+});
+
 const REFUSED: readonly [string, PayloadDefinition, number, RegExp][] = [
   [
     "an edit of text that is not there",
