@@ -4,27 +4,22 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { EAGAIN, EBUSY, EEXIST, EINVAL, ENOENT, EPERM, errnoName, ETIME } from "../../src/linux/errno.ts";
 import { buildPayload } from "../../src/payload/build.ts";
 import { edit, type PayloadDefinition, replace } from "../../src/payload/definition.ts";
-import { decodePayload, encodePayload, type PayloadFile } from "../../src/payload/format.ts";
+import { decodePayload, encodePayload } from "../../src/payload/format.ts";
 import { LivePatching } from "../../src/payload/live_patching.ts";
-import { loadDefinition } from "../../src/payload/load_definition.ts";
 import { PayloadError } from "../../src/payload/payload_error.ts";
 import { parsePublicKey, signPayload } from "../../src/payload/signature.ts";
 import { viewAt } from "../../src/linux/mapping.ts";
 import { nativeSymbols } from "../../src/linux/native_symbols.ts";
 import { ANY_KVM, program, testWith } from "../support/capabilities.ts";
+import { buildExample } from "./build_example.ts";
 import { compile, LIVEPATCH_H } from "./native_machine.ts";
 import { PatchedGuest } from "../support/patched_guest.ts";
 
-const HERE = new URL(import.meta.url), EXAMPLES = new URL("../../examples/payloads/", import.meta.url);
+const HERE = new URL(import.meta.url);
 /** Long enough for a machine that does other things besides. */
 const SLOW = { limitMs: 5000 };
 
 type Bytes = Uint8Array<ArrayBuffer>;
-
-async function example(name: string, on: readonly PayloadFile[] = []): Promise<Bytes> {
-  const url = new URL(`${name}.ts`, EXAMPLES);
-  return await encodePayload(await buildPayload(await loadDefinition(url), url, { on }));
-}
 
 async function built(definition: PayloadDefinition, on: readonly Bytes[] = []): Promise<Bytes> {
   const below = await Promise.all(on.map((bytes) => decodePayload(bytes)));
@@ -66,7 +61,7 @@ testWith(
     await using run = await patched();
     const { guest, patching } = run;
     await guest.until(0);
-    const { name, state } = await patching.upload(await example("fix-uart"));
+    const { name, state } = await patching.upload(await buildExample("fix-uart"));
     assertEquals([name, state, patching.list().length], ["fix-uart", "CHECKED", 1]);
     const { pausedMs } = await patching.apply(name, SLOW);
     assert(pausedMs > 0);
@@ -103,7 +98,7 @@ testWith([ANY_KVM], "what serves a guest's xenstore is replaced, and the guest's
 testWith([ANY_KVM], "a running model gets one more port, which is nobody's again after the revert", async () => {
   await using run = await patched("port=0x4e9");
   const { guest, patching } = run;
-  await patching.upload(await example("add-port"));
+  await patching.upload(await buildExample("add-port"));
   assertEquals(await guest.lines(2), [0xff, 0xff]);
   await patching.apply("add-port", SLOW);
   await guest.until(0xe9);
@@ -118,7 +113,7 @@ testWith([ANY_KVM], "a running model gets one more port, which is nobody's again
 testWith([ANY_KVM], "an exit handler is instrumented, and is as before after the revert", async () => {
   await using run = await patched();
   const { guest, patching } = run, counted = () => guest.machine.statistics.exits["reason 63"] ?? 0;
-  await patching.upload(await example("count-exits"));
+  await patching.upload(await buildExample("count-exits"));
   await patching.apply("count-exits", SLOW);
   for (let tries = 0; counted() === 0 && tries < 1000; tries++) await guest.lines(1); // some were said before
   assert(counted() > 0);
@@ -144,7 +139,7 @@ testWith(
     });
     await using patching = new LivePatching(guest.succession);
     await guest.until(2);
-    await patching.upload(await example("selection-rule"));
+    await patching.upload(await buildExample("selection-rule"));
     await patching.apply("selection-rule", SLOW);
     await guest.until(1);
     await patching.revert("selection-rule", SLOW);
@@ -197,27 +192,31 @@ testWith(
   async () => {
     await using run = await patched();
     const { guest, patching } = run;
-    await patching.upload(await example("veto"));
+    await patching.upload(await buildExample("veto"));
     await refused(patching.apply("veto", SLOW), EINVAL, "veto: hook preApply: Error: veto never wants to be applied");
     assertEquals([patching.get("veto").state, patching.get("veto").rc], ["CHECKED", -EINVAL]);
-    const hooked = (name: string) => built({ ...scratch(name, "0x44"), hooks: "./test_hooks.ts", again: true });
+    const hooked = (name: string, value = 0x40) =>
+      built({ ...scratch(name, `${value}`), hooks: "./test_hooks.ts", again: true });
+    let shown = 0;
     for (
       const [name, operation, errno, message] of [
         ["fails-apply", "apply", EINVAL, "fails-apply: hook apply: RangeError: apply of fails-apply"],
         ["slow-apply", "apply", ETIME, "slow-apply: hook apply takes more than 1000 ms"],
+        ["fails-unload", "unload", EINVAL, "fails-unload: hook unload: RangeError"],
         ["fails-preRevert", "revert", EINVAL, "fails-preRevert: hook preRevert: RangeError"],
         ["fails-revert", "revert", EINVAL, "fails-revert: hook revert: RangeError"],
-        ["fails-unload", "unload", EINVAL, "fails-unload: hook unload: RangeError"],
       ] as const
     ) {
-      await patching.upload(await hooked(name));
-      if (operation === "revert") await patching.apply(name, SLOW);
-      const before = patching.get(name).state;
+      const value = 0x40 + patching.list().length;
+      await patching.upload(await hooked(name, value));
+      if (operation === "revert") {
+        await patching.replace(name, SLOW);
+        shown = value;
+      }
+      const { state } = patching.get(name);
       await refused(patching[operation](name, SLOW), errno, message);
-      assertEquals(patching.get(name).state, before);
-      await guest.until(before === "APPLIED" ? 0x44 : 0);
-      if (before === "APPLIED") await patching.replace("veto", { ...SLOW, nodeps: true }).catch(() => {});
-      if (before === "APPLIED") break;
+      assertEquals([patching.get(name).state, patching.get(name).rc], [state, -errno]);
+      await guest.until(shown);
     }
     await refused(patching.upload(await hooked("fails-load")), EINVAL, "fails-load: hook load: RangeError");
     await guest.end();
@@ -307,7 +306,11 @@ testWith([ANY_KVM], "operations in any order under load end where they began, an
     seed = Deno.env.get("XENOLITH_SEED") ?? `${Date.now() % 1e6}`;
   await using run = await patched("", 4);
   const { guest, patching } = run;
-  const payloads = [await built(scratch("a", "0x11")), await built(scratch("b", "0x22")), await example("count-exits")];
+  const payloads = [
+    await built(scratch("a", "0x11")),
+    await built(scratch("b", "0x22")),
+    await buildExample("count-exits"),
+  ];
   const names = ["a", "b", "count-exits"];
   let state = Number(seed) || 1;
   const random = (below: number) => (state = state * 48271 % 2147483647) % below;

@@ -1,17 +1,22 @@
 /** Machine code that comes by the operations: several payloads of it, on each other, while vCPU threads run. */
 
-import { assertEquals, assertRejects } from "@std/assert";
+import { assertEquals, assertGreater, assertRejects } from "@std/assert";
+import { ControlClient } from "../../src/cli/control_client.ts";
 import { EBUSY, EINVAL } from "../../src/linux/errno.ts";
 import { viewAt } from "../../src/linux/mapping.ts";
-import { nativeCode } from "../../src/linux/native_symbols.ts";
+import { nativeCode, nativeSymbols } from "../../src/linux/native_symbols.ts";
+import { ControlServer } from "../../src/machine/control_server.ts";
 import { buildPayload } from "../../src/payload/build.ts";
+import { payloadCommands } from "../../src/payload/control_commands.ts";
 import { encodePayload } from "../../src/payload/format.ts";
 import { LivePatching } from "../../src/payload/live_patching.ts";
 import { PayloadError } from "../../src/payload/payload_error.ts";
 import { ANY_KVM, program, testWith } from "../support/capabilities.ts";
 import { PatchedGuest } from "../support/patched_guest.ts";
+import { buildExample } from "./build_example.ts";
 import { compile, LIVEPATCH_H } from "./native_machine.ts";
 
+const GCC = program("gcc", "gcc");
 const SLOW = { limitMs: 5000 };
 
 const RUN = `${LIVEPATCH_H}
@@ -56,7 +61,7 @@ async function refused(operation: Promise<unknown>, errno: number, message: stri
 }
 
 testWith(
-  [ANY_KVM, program("gcc", "gcc")],
+  [ANY_KVM, GCC],
   "any applied payload replaces all, whatever machine code they have",
   async () => {
     await using guest = await PatchedGuest.start("watch", { vcpus: 2, carrier: "native" });
@@ -85,7 +90,7 @@ testWith(
 );
 
 testWith(
-  [ANY_KVM, program("gcc", "gcc")],
+  [ANY_KVM, GCC],
   "a payload whose machine code another one uses is not unloaded, and stays as it is",
   async () => {
     await using guest = await PatchedGuest.start("watch", { vcpus: 1 });
@@ -105,6 +110,46 @@ testWith(
       await patching.unload("user");
       await patching.unload("run");
     }
+    await guest.end();
+  },
+);
+
+/** The counter of examples/payloads/vcpu_loop.c, by the jump to its `enter` and the `lock incq` at which that begins. */
+function entriesCounter(): () => bigint {
+  const word = (address: bigint) => BigInt(new DataView(viewAt(address, 4)).getInt32(0, true));
+  const { address } = nativeSymbols().get("xl_vcpu_enter")!, enter = address + 5n + word(address + 1n);
+  const counter = new BigInt64Array(viewAt(enter + 8n + word(enter + 4n), 8));
+  return () => Atomics.load(counter, 0);
+}
+
+testWith(
+  [ANY_KVM, GCC],
+  "the example's loop of vCPU threads is uploaded, applied and reverted by the control socket",
+  async () => {
+    const directory = await Deno.makeTempDir({ prefix: "xenolith-native-" });
+    await using _ = { [Symbol.asyncDispose]: () => Deno.remove(directory, { recursive: true }) };
+    const file = `${directory}/loop.xpl`, socket = `${directory}/control`;
+    await Deno.writeFile(file, await buildExample("vcpu-loop"));
+    await using guest = await PatchedGuest.start("watch", { vcpus: 2, carrier: "native" });
+    await using patching = new LivePatching(guest.succession);
+    await using control = new ControlServer(socket);
+    control.serve(guest.machine, payloadCommands(patching));
+    using client = await ControlClient.connect(socket);
+    const bare = code(), name = "vcpu-loop", named = { name, limit_ms: SLOW.limitMs };
+    await client.execute("payload-upload", { file });
+    let counted = 0n;
+    for (let round = 0; round < 2; round++) {
+      await client.execute("payload-apply", named);
+      const entries = entriesCounter();
+      await guest.lines(20);
+      assertGreater(entries(), counted, "the threads do not come by");
+      await client.execute("payload-revert", named);
+      assertEquals(code(), bare);
+      counted = entries();
+      await guest.lines(20);
+      assertEquals(entries(), counted);
+    }
+    await client.execute("payload-unload", { name });
     await guest.end();
   },
 );
