@@ -10,8 +10,9 @@ import type { HookName } from "./hooks.ts";
 import { hooksPath, type Payload } from "./manifest.ts";
 import { NativeParts } from "./native_parts.ts";
 import { PayloadError } from "./payload_error.ts";
+import { RunningSources } from "./running_sources.ts";
 import { type PayloadKey, verifyPayload } from "./signature.ts";
-import { buildIdOf, PROGRAM_ROOT, SourceTree } from "./source_tree.ts";
+import { PROGRAM_ROOT, SourceTree } from "./source_tree.ts";
 
 /** How long vCPUs and device models may take to come to rest, unless somebody says otherwise (Xen: 30 ms). */
 export const DEFAULT_LIMIT_MS = 30;
@@ -60,7 +61,7 @@ interface Uploaded {
   reverted: boolean;
 }
 
-/** The operations, one at a time. */
+/** The operations, one at a time. Made when the program starts: the sources are what they are then. */
 export class LivePatching implements AsyncDisposable {
   readonly #uploaded = new Map<string, Uploaded>();
   /** Those that are applied, from the bottom up. */
@@ -69,8 +70,9 @@ export class LivePatching implements AsyncDisposable {
   readonly #trees: GenerationTrees;
   /** Where device models' modules are, by the URLs with which they were asked for, if not there. */
   #models: ReadonlyMap<string, string> = new Map();
-  #base: Promise<string> | undefined;
-  #running: string | undefined;
+  readonly #running: RunningSources;
+  /** What an operation is on that is under way. */
+  #subject: string | undefined;
 
   constructor(
     private readonly succession: Pick<Succession, "prepare" | "take">,
@@ -79,6 +81,7 @@ export class LivePatching implements AsyncDisposable {
     const { root = PROGRAM_ROOT } = options;
     this.#sources = new SourceTree(root);
     this.#trees = new GenerationTrees(root);
+    this.#running = new RunningSources(root);
   }
 
   /**
@@ -91,7 +94,6 @@ export class LivePatching implements AsyncDisposable {
       const file = await decodePayload(bytes), { payload } = file;
       if (this.options.keys !== undefined) await verifyPayload(file, this.options.keys);
       if (this.#uploaded.has(payload.name)) throw new PayloadError(EEXIST, `${payload.name}: there is one already`);
-      await this.buildId;
       using stack = new DisposableStack();
       const native = stack.use(new NativeParts(payload));
       const uploaded: Uploaded = { file, native, state: "CHECKED", rc: 0, reverted: false };
@@ -104,7 +106,7 @@ export class LivePatching implements AsyncDisposable {
 
   /** The hypervisor's own. @throws {PayloadError} EOPNOTSUPP */
   get buildId(): Promise<string> {
-    return this.#base ??= buildIdOf(this.#sources.root);
+    return this.#running.buildId;
   }
 
   /** @throws {PayloadError} ENOENT */
@@ -318,13 +320,15 @@ export class LivePatching implements AsyncDisposable {
     });
   }
 
+  /** @throws {PayloadError} EAGAIN; EINVAL: what the program runs is not on the disk any more */
   async #exclusively<T>(what: string, operation: () => Promise<T>): Promise<T> {
-    if (this.#running !== undefined) throw new PayloadError(EAGAIN, `an operation on ${this.#running} runs`);
-    this.#running = what;
+    if (this.#subject !== undefined) throw new PayloadError(EAGAIN, `an operation on ${this.#subject} runs`);
+    this.#subject = what;
     try {
+      await this.#running.requireUnchanged();
       return await operation();
     } finally {
-      this.#running = undefined;
+      this.#subject = undefined;
     }
   }
 }
