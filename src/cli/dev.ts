@@ -78,7 +78,6 @@ class Watch implements Changer, AsyncDisposable {
   }
 
   follow(patching: LivePatching): AsyncDisposable {
-    this.development.restart();
     this.#patching = patching;
     this.#saved();
     return {

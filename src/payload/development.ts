@@ -27,7 +27,7 @@ const NO_EDITS: Edits = { replaced: new Map(), shared: new Set(), others: new Ma
 /** Builds payloads dev-1, dev-2 ... of what differs from what the program was started from. */
 export class Development implements AsyncDisposable {
   #count = 0;
-  #state: State;
+  readonly #state: State;
 
   private constructor(
     private readonly directory: string,
@@ -35,7 +35,13 @@ export class Development implements AsyncDisposable {
     private readonly copies: ModelCopies,
     private readonly first: ModelCopy,
   ) {
-    this.#state = this.#atStart();
+    this.#state = {
+      payload: undefined,
+      replaced: NO_EDITS.replaced,
+      models: first,
+      triedEdits: NO_EDITS,
+      triedModels: first.texts,
+    };
   }
 
   /** @param models URLs of device models' modules, outside the program's sources. @throws {PayloadError} */
@@ -66,11 +72,6 @@ export class Development implements AsyncDisposable {
     return this.#state.triedModels.keys();
   }
 
-  /** Another domain is started, as the first one was. */
-  restart(): void {
-    this.#state = this.#atStart();
-  }
-
   /**
    * Has the domain run what the sources are now.
    * @returns what has changed, in a line, or why not; undefined: nothing has
@@ -82,16 +83,6 @@ export class Development implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await Deno.remove(this.directory, { recursive: true });
-  }
-
-  #atStart(): State {
-    return {
-      payload: undefined,
-      replaced: NO_EDITS.replaced,
-      models: this.first,
-      triedEdits: NO_EDITS,
-      triedModels: this.first.texts,
-    };
   }
 
   async #sources(patching: LivePatching): Promise<string[]> {

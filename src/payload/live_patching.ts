@@ -17,6 +17,9 @@ import { PROGRAM_ROOT, SourceTree } from "./source_tree.ts";
 /** How long vCPUs and device models may take to come to rest, unless somebody says otherwise (Xen: 30 ms). */
 export const DEFAULT_LIMIT_MS = 30;
 
+/** Nothing runs yet. */
+const START_LIMIT_MS = 5000;
+
 /** LIVEPATCH_STATE_CHECKED and LIVEPATCH_STATE_APPLIED. */
 export type PayloadState = "CHECKED" | "APPLIED";
 
@@ -73,15 +76,41 @@ export class LivePatching implements AsyncDisposable {
   readonly #running: RunningSources;
   /** What an operation is on that is under way. */
   #subject: string | undefined;
+  /** Resolves when none is under way. */
+  #idle: Promise<void> = Promise.resolve();
 
+  /** @param succession of the domain that runs; undefined: none does yet, see {@linkcode attach} */
   constructor(
-    private readonly succession: Pick<Succession, "prepare" | "take">,
+    private succession: Pick<Succession, "prepare" | "take"> | undefined,
     private readonly options: LivePatchingOptions = {},
   ) {
     const { root = PROGRAM_ROOT } = options;
     this.#sources = new SourceTree(root);
     this.#trees = new GenerationTrees(root);
     this.#running = new RunningSources(root);
+  }
+
+  /**
+   * Has a domain run what is applied, as the one before it did. Nothing of the kind is applied before the first.
+   * @returns for the domain's end: it waits for the operation that is under way, and others are EBUSY from then on
+   * @throws {PayloadError} EIO, EBUSY: the domain does not run it
+   */
+  async attach(succession: Pick<Succession, "prepare" | "take">): Promise<AsyncDisposable> {
+    await using stack = new AsyncDisposableStack();
+    this.succession = succession;
+    stack.defer(() => {
+      this.succession = undefined;
+      return this.#idle;
+    });
+    if (this.isChanged) {
+      await this.#exclusively("the start", () => this.#take(this.#stack, this.#models, { limitMs: START_LIMIT_MS }));
+    }
+    return stack.move();
+  }
+
+  /** Whether a domain has to run something else than what it is started from. */
+  get isChanged(): boolean {
+    return this.#stack.length + this.#models.size > 0;
   }
 
   /**
@@ -192,7 +221,7 @@ export class LivePatching implements AsyncDisposable {
     });
   }
 
-  /** After the end of the run: nothing is called any more. */
+  /** After the end of all runs: nothing is called any more. */
   async [Symbol.asyncDispose](): Promise<void> {
     for (const { native } of this.#stack.toReversed()) native.revert(0);
     for (const { native } of [...this.#uploaded.values()].reverse()) native[Symbol.dispose]();
@@ -273,7 +302,9 @@ export class LivePatching implements AsyncDisposable {
   }
 
   async #take(stack: readonly Uploaded[], models: ReadonlyMap<string, string>, options: TakeOptions): Promise<number> {
-    const { succession } = this, tree = await this.#trees.of(over(stack));
+    const { succession } = this;
+    if (succession === undefined) throw new PayloadError(EBUSY, "the run is over");
+    const tree = await this.#trees.of(over(stack));
     const place = (url: string) => models.get(url) ?? GenerationTrees.place(tree, url);
     try {
       const pausedMs = await succession.take(await succession.prepare(GenerationTrees.urls(tree), place), options);
@@ -324,11 +355,14 @@ export class LivePatching implements AsyncDisposable {
   async #exclusively<T>(what: string, operation: () => Promise<T>): Promise<T> {
     if (this.#subject !== undefined) throw new PayloadError(EAGAIN, `an operation on ${this.#subject} runs`);
     this.#subject = what;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#idle = promise;
     try {
       await this.#running.requireUnchanged();
       return await operation();
     } finally {
       this.#subject = undefined;
+      resolve();
     }
   }
 }
