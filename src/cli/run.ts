@@ -4,6 +4,7 @@ import { type Outcome, STATUS } from "../domain/outcome.ts";
 import type { ControlCommands } from "../machine/control_server.ts";
 import { type Machine, startMachine, successionOf } from "../machine/machine.ts";
 import { loadFile } from "../machine/files.ts";
+import { UsageError } from "../machine/options.ts";
 import type { LivePatching, LivePatchingOptions } from "../payload/live_patching.ts";
 import { PayloadError } from "../payload/payload_error.ts";
 import type { PayloadKey } from "../payload/signature.ts";
@@ -29,6 +30,9 @@ export async function run(args: string[]): Promise<number> {
       return STATUS.OK;
     }
     if (parsed.stop !== undefined) return await (await import("./stop.ts")).requestPowerOff(parsed.stop);
+    if (parsed.payloadKeys.length > 0 && parsed.control === undefined) {
+      throw new UsageError("--payload-key needs --control: payloads come by the control socket");
+    }
     if (parsed.lane) return await (await import("./lane.ts")).runInLane(args, parsed);
     return await runImages(parsed);
   } catch (error) {

@@ -75,7 +75,8 @@ export class SourceTree {
     try {
       return await Deno.readTextFile(new URL(path, this.root));
     } catch (error) {
-      if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.IsADirectory) return undefined;
+      const { NotFound, IsADirectory, NotADirectory } = Deno.errors;
+      if ([NotFound, IsADirectory, NotADirectory].some((kind) => error instanceof kind)) return undefined;
       throw error;
     }
   }

@@ -1,6 +1,7 @@
 /** `dev`: what is saved is what runs, and what is wrong with it is one line. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { fileUrl } from "../../src/machine/files.ts";
 import { ANY_KVM, testWith } from "../support/capabilities.ts";
 import { assertOneLine, type Command, finish, ROOT, start } from "../support/command.ts";
 
@@ -9,7 +10,7 @@ const GUEST = ["--vcpus", "2", "guests/watch.img"], AT_MODEL = ["--cmdline", "po
 
 /** A directory that is gone afterwards, and its files. */
 async function inDirectory(use: (directory: string) => Promise<void>): Promise<void> {
-  const directory = await Deno.makeTempDir({ prefix: "xenolith-test-" });
+  const directory = await Deno.makeTempDir({ prefix: "xenolith-test a#b c%-" });
   try {
     await use(directory);
   } finally {
@@ -97,7 +98,7 @@ testWith(
 
 /** A copy of the program, whose sources a test may edit. */
 async function copyTo(directory: string): Promise<URL> {
-  const root = new URL(`file://${directory}/`);
+  const root = fileUrl(`${directory}/`);
   for (const name of ["guests", "tools"]) await Deno.symlink(new URL(name, ROOT), new URL(name, root));
   for (const name of ["deno.json", "deno.lock"]) await Deno.copyFile(new URL(name, ROOT), new URL(name, root));
   const copy = async (folder: string) => {
@@ -118,7 +119,7 @@ testWith(
     inDirectory(async (directory) => {
       const root = await copyTo(directory), answer = "return this.#state.getUint8(STATE.scratch);";
       const original = (path: string) => Deno.readTextFile(new URL(path, ROOT));
-      const write = (path: string, text: string) => save(new URL(path, root).pathname, text);
+      const write = (path: string, text: string) => save(`${directory}/${path}`, text);
       const append = async (path: string) => await write(path, `${await original(path)}\nexport const x = 1;\n`);
       const uart = "src/devices/uart.ts", block = "src/domain/control_block.ts";
       const scratch = async (text: string) => await write(uart, (await original(uart)).replace(answer, text));

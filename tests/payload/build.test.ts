@@ -10,6 +10,7 @@ import { loadDefinition } from "../../src/payload/load_definition.ts";
 import type { Payload, PayloadModule } from "../../src/payload/manifest.ts";
 import { PayloadError } from "../../src/payload/payload_error.ts";
 import { buildIdOf, SourceTree } from "../../src/payload/source_tree.ts";
+import { objectFile } from "./object_builder.ts";
 import { Tree } from "./tree.ts";
 
 const BELL = "src/devices/bell.ts";
@@ -114,10 +115,11 @@ Deno.test("hooks are one module with the names that it exports; a payload with h
 
 Deno.test("native objects and what the author says are carried as they are", async () => {
   using tree = new Tree();
-  tree.author("loop.o", "\x7fELF");
+  const object = new Uint8Array(objectFile({}));
+  Deno.writeFileSync(tree.author("loop.o", ""), object);
   const said = { description: "d", author: "a", date: "2026-01-02" };
   const { native, again, ...rest } = await built(tree, { name: "fix", ...said, native: { loop: "./loop.o" } });
-  assertEquals([native, again], [[{ name: "loop", bytes: new Uint8Array([127, 69, 76, 70]) }], false]);
+  assertEquals([native, again], [[{ name: "loop", bytes: object }], false]);
   assertEquals([rest.description, rest.author, rest.date], [said.description, said.author, said.date]);
 });
 
@@ -202,6 +204,18 @@ const REFUSED: readonly [string, PayloadDefinition, number, RegExp][] = [
     /neither a file nor an edit$/,
   ],
   [
+    "an edit of something else",
+    { name: "x", modules: { [BELL]: { replacements: [{}] } as unknown as string } },
+    EINVAL,
+    /^src\/devices\/bell.ts: neither a file nor an edit$/,
+  ],
+  [
+    "an edit through a module",
+    { name: "x", modules: { [`${BELL}/a.ts`]: edit() } },
+    ENOENT,
+    /a.ts: no such module to edit$/,
+  ],
+  [
     "a hand-over of no module of its own",
     { name: "x", modules: {}, handOver: { [BELL]: "keep" } },
     EINVAL,
@@ -217,6 +231,12 @@ const REFUSED: readonly [string, PayloadDefinition, number, RegExp][] = [
   ["hooks that export nothing", { name: "x", hooks: "./empty.ts" }, EINVAL, /empty.ts: exports no hook: load, /],
   ["hooks that are no TypeScript", { name: "x", hooks: "./broken.ts" }, EINVAL, /broken.ts:2:3: /],
   ["hooks that import nothing", { name: "x", hooks: "./lost.ts" }, ENOENT, /imports .\/none.ts, which is nowhere$/],
+  [
+    "a native object that is none",
+    { name: "x", native: { loop: "./empty.ts" } },
+    EINVAL,
+    /\/empty.ts: not an ELF file$/,
+  ],
   ["a native object that is missing", { name: "x", native: { loop: "./none.o" } }, ENOENT, /none.o: no such file$/],
 ];
 
