@@ -68,13 +68,8 @@ async function build({ definition, output, on, key }: PayloadArguments & { comma
   }
 }
 
-/** @throws {PayloadError} with the file's name before what is wrong */
 async function readPayload(path: string): Promise<PayloadFile> {
-  try {
-    return await decodePayload(await read(path));
-  } catch (error) {
-    throw error instanceof PayloadError ? new PayloadError(error.errno, `${path}: ${error.message}`) : error;
-  }
+  return await decodePayload(await read(path), path);
 }
 
 async function readText(path: string): Promise<string> {

@@ -12,12 +12,11 @@ const WORKER_URL = new URL("./hook_worker.ts", import.meta.url).href;
 export const HOOK_LIMIT_MS = 1000;
 
 /**
- * Runs a hook, if the payload has it.
+ * Runs a hook that the payload has.
  * @param tree root of the sources in which the hooks' module stands
  * @throws {PayloadError} EINVAL: it vetoes, or fails; ETIME: it takes longer than {@linkcode HOOK_LIMIT_MS}
  */
 export async function runHook(payload: Payload, name: HookName, context: HookContext, tree: URL): Promise<void> {
-  if (payload.hooks === undefined || !payload.hooks.names.includes(name)) return;
   const { promise, resolve } = Promise.withResolvers<string | undefined>();
   const worker = new Worker(WORKER_URL, { type: "module", name: `hook:${payload.name}` });
   const late = Symbol();

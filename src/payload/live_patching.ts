@@ -115,12 +115,13 @@ export class LivePatching implements AsyncDisposable {
 
   /**
    * Takes a payload: CHECKED.
+   * @param name of its file, for messages
    * @throws {PayloadError} EINVAL: damaged, or not signed as it has to be; EEXIST: one of that name is there; EAGAIN;
    *   EOPNOTSUPP: the program is a bundle; what the hook `load` says
    */
-  async upload(bytes: Uint8Array<ArrayBuffer>): Promise<PayloadStatus> {
+  async upload(bytes: Uint8Array<ArrayBuffer>, name?: string): Promise<PayloadStatus> {
     return await this.#exclusively("upload", async () => {
-      const file = await decodePayload(bytes), { payload } = file;
+      const file = await decodePayload(bytes, name), { payload } = file;
       if (this.options.keys !== undefined) await verifyPayload(file, this.options.keys);
       if (this.#uploaded.has(payload.name)) throw new PayloadError(EEXIST, `${payload.name}: there is one already`);
       using stack = new DisposableStack();
@@ -360,6 +361,8 @@ export class LivePatching implements AsyncDisposable {
     try {
       await this.#running.requireUnchanged();
       return await operation();
+    } catch (error) {
+      throw error instanceof PayloadError ? new PayloadError(error.errno, this.#trees.plain(error.message)) : error;
     } finally {
       this.#subject = undefined;
       resolve();

@@ -88,11 +88,29 @@ testWith(
         await feedback.next(),
         new RegExp(`^xenolith: device model 1: Error: not today \\(.*${model}:5:9\\)+$`),
       );
+      await Deno.rename(helper, `${helper}.gone`);
+      assertMatch(await feedback.next(), new RegExp(`^xenolith: TypeError: Module not found .* at ${model}:1:24$`));
+      await Deno.rename(`${helper}.gone`, helper);
       await Deno.writeTextFile(`${model}.new`, MODEL("0x40"));
       await Deno.rename(`${model}.new`, model); // as many an editor saves
       assertEquals(await feedback.next(), `xenolith: ${model} (model)${STOOD}`);
       while (!command.stdout.text.endsWith("0x42\n")) await command.stdout.next;
-      assertEquals(await end(command, 5), ["0x11", "0x21", "0x22", "0x42"]);
+      assertEquals(await end(command, 6), ["0x11", "0x21", "0x22", "0x42"]);
+    }),
+);
+
+testWith(
+  [ANY_KVM],
+  "a device model that is no TypeScript is one line, before anything runs",
+  () =>
+    inDirectory(async (directory) => {
+      const model = `${directory}/model.ts`;
+      await save(model, MODEL("1 +* 1"));
+      assertOneLine(
+        await finish("dev", ["--device-model", model, ...AT_MODEL]),
+        64,
+        new RegExp(`^xenolith: ${model}: .*\\(5:43\\)$`),
+      );
     }),
 );
 
@@ -130,6 +148,10 @@ testWith(
       assertEquals(await feedback.next(), `xenolith: dev-1: ${uart} (Uart.readByte)${STOOD}`);
       await scratch("return 0x77;;;)");
       assertMatch(await feedback.next(), /^xenolith: src\/devices\/uart.ts: .*\(\d+:\d+\)$/);
+      const post = "src/devices/post.ts", gone = `${directory}/post.ts`;
+      await Deno.rename(`${directory}/${post}`, gone);
+      assertEquals(await feedback.next(), `xenolith: ${post} is gone: the guest goes on with it`);
+      await Deno.rename(gone, `${directory}/${post}`);
       await append("src/machine/machine.ts");
       const restart = "src/machine/machine.ts needs a restart: no Worker of the domain runs it";
       assertEquals(await feedback.next(), `xenolith: ${restart}`);
@@ -146,7 +168,7 @@ testWith(
       await scratch(answer);
       assertEquals(await feedback.next(), `xenolith: dev-5 reverted${STOOD}`);
       while (!command.stdout.text.endsWith(" 0x0\n")) await command.stdout.next;
-      const values = await end(command, 7);
+      const values = await end(command, 8);
       assertEquals([values[0], values.at(-1)], ["0x0", "0x0"]);
       assert(values.includes("0x77") && values.includes("0x78"), values.join(" "));
     }),
