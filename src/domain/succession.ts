@@ -78,6 +78,8 @@ export interface TakeOptions {
   readonly limitMs: number;
   /** Called when all of them are. @param inside vCPUs that wait inside KVM_RUN for a page */
   readonly atRest?: (inside: number) => Promise<void>;
+  /** The same once the code that was there takes over again, because the next one fails. */
+  readonly atRestAgain?: (inside: number) => Promise<void>;
   /** The models' state is not kept. */
   readonly resets?: boolean;
 }
@@ -136,7 +138,7 @@ export class Succession {
     this.idle = promise;
     try {
       const before = this.#sources, pausedMs = await this.#takeOver(next, options);
-      await this.#prove(before);
+      await this.#prove(before, options);
       return pausedMs;
     } finally {
       resolve();
@@ -238,12 +240,12 @@ export class Succession {
   }
 
   /** Waits until all models and services serve. Where one does not, the code that was there takes over again. @param before what it runs */
-  async #prove(before: Sources): Promise<void> {
+  async #prove(before: Sources, { atRestAgain }: TakeOptions): Promise<void> {
     const { processes, control } = this.parts, taking = processes.take(this.#sources.urls.process);
     const failed = await this.#failedMember(), failedProcess = await taking;
     const why = failed === undefined ? failedProcess : `${failed.name}: ${failed.failure}`;
     if (why === undefined || control.stopping) return;
-    await this.#restore(before);
+    await this.#restore(before, atRestAgain);
     throw new SuccessionError(EIO, why);
   }
 
@@ -271,7 +273,7 @@ export class Succession {
    * Those whom vCPUs may wait for have their old code first; then all have. Where that fails, too, the domain has nobody, and
    * its owner hears of it.
    */
-  async #restore(before: Sources): Promise<void> {
+  async #restore(before: Sources, atRest: TakeOptions["atRest"]): Promise<void> {
     const { crew: { models }, services, control, owner } = this.parts;
     for (const service of services) {
       if (service.members.every(({ failure }) => failure === undefined)) continue;
@@ -284,7 +286,7 @@ export class Succession {
       await model.ready;
     }
     try {
-      await this.#takeOver(await this.prepare(before.urls, before.place), { limitMs: RESTORE_LIMIT_MS });
+      await this.#takeOver(await this.prepare(before.urls, before.place), { limitMs: RESTORE_LIMIT_MS, atRest });
       await this.parts.processes.take(before.urls.process);
       const failed = await this.#failedMember();
       if (failed !== undefined) throw new SuccessionError(EIO, `${failed.name}: ${failed.failure}`);

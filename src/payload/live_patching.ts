@@ -279,27 +279,13 @@ export class LivePatching implements AsyncDisposable {
   ): Promise<number> {
     const modules = changed.flatMap(({ file }) => file.payload.modules);
     const resets = modules.some(({ handOver }) => handOver === "reset");
+    const before = this.#stack;
     const atRest = async (inside: number) => {
       await hook();
-      this.#exchangeCode(stack, inside);
+      exchangeCode(before, stack, inside);
     };
-    return await this.#take(stack, this.#models, { limitMs, atRest, resets });
-  }
-
-  /** Takes machine code off from the top, down to what both stacks have, and puts the next one's on; or changes nothing. */
-  #exchangeCode(next: readonly Uploaded[], inside: number): void {
-    const first = this.#stack.findIndex((uploaded, index) => next[index] !== uploaded);
-    const kept = first < 0 ? this.#stack.length : first;
-    using undo = new DisposableStack();
-    for (const { native } of this.#stack.slice(kept).toReversed()) {
-      native.revert(inside);
-      undo.defer(() => native.apply(inside));
-    }
-    for (const { native } of next.slice(kept)) {
-      native.apply(inside);
-      undo.defer(() => native.revert(inside));
-    }
-    undo.move();
+    const atRestAgain = (inside: number) => Promise.resolve(exchangeCode(stack, before, inside));
+    return await this.#take(stack, this.#models, { limitMs, atRest, atRestAgain, resets });
   }
 
   async #take(stack: readonly Uploaded[], models: ReadonlyMap<string, string>, options: TakeOptions): Promise<number> {
@@ -372,6 +358,22 @@ export class LivePatching implements AsyncDisposable {
 
 function statusOf({ file: { payload, buildId }, state, rc }: Uploaded): PayloadStatus {
   return { name: payload.name, buildId, depends: payload.depends, state, rc };
+}
+
+/** Takes machine code off from the top, down to what both stacks have, and puts the next one's on; or changes nothing. */
+function exchangeCode(stack: readonly Uploaded[], next: readonly Uploaded[], inside: number): void {
+  const first = stack.findIndex((uploaded, index) => next[index] !== uploaded);
+  const kept = first < 0 ? stack.length : first;
+  using undo = new DisposableStack();
+  for (const { native } of stack.slice(kept).toReversed()) {
+    native.revert(inside);
+    undo.defer(() => native.apply(inside));
+  }
+  for (const { native } of next.slice(kept)) {
+    native.apply(inside);
+    undo.defer(() => native.revert(inside));
+  }
+  undo.move();
 }
 
 /** The texts that these payloads put over the program's, the hooks' modules included. */

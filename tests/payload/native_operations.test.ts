@@ -2,12 +2,13 @@
 
 import { assertEquals, assertGreater, assertRejects } from "@std/assert";
 import { ControlClient } from "../../src/cli/control_client.ts";
-import { EBUSY, EINVAL } from "../../src/linux/errno.ts";
+import { EBUSY, EINVAL, EIO } from "../../src/linux/errno.ts";
 import { viewAt } from "../../src/linux/mapping.ts";
 import { nativeCode, nativeSymbols } from "../../src/linux/native_symbols.ts";
 import { ControlServer } from "../../src/machine/control_server.ts";
 import { buildPayload } from "../../src/payload/build.ts";
 import { payloadCommands } from "../../src/payload/control_commands.ts";
+import { edit, type PayloadDefinition, replace } from "../../src/payload/definition.ts";
 import { encodePayload } from "../../src/payload/format.ts";
 import { LivePatching } from "../../src/payload/live_patching.ts";
 import { PayloadError } from "../../src/payload/payload_error.ts";
@@ -36,8 +37,12 @@ REPLACE(pause, "xl_pause", 5, .new_addr = pause);`;
 /** Uses the first one's symbol, in its second object; that one uses the first. */
 const USER = ["extern long entries; long *where = &entries;", "extern long *where; long **mine = &where;"];
 
-/** A payload of these objects, to be applied again and again. */
-async function native(name: string, ...sources: string[]): Promise<Uint8Array<ArrayBuffer>> {
+/** A payload of these objects, and perhaps modules, to be applied again and again. */
+async function native(
+  name: string,
+  sources: readonly string[],
+  modules: PayloadDefinition["modules"] = {},
+): Promise<Uint8Array<ArrayBuffer>> {
   const directory = await Deno.makeTempDir({ prefix: "xenolith-native-" });
   await using _ = { [Symbol.asyncDispose]: () => Deno.remove(directory, { recursive: true }) };
   const objects: Record<string, string> = {};
@@ -45,7 +50,7 @@ async function native(name: string, ...sources: string[]): Promise<Uint8Array<Ar
     objects[`part${index}`] = `./${index}.o`;
     await Deno.writeFile(`${directory}/${index}.o`, await compile(source));
   }
-  const definition = { name, again: true, native: objects };
+  const definition = { name, again: true, native: objects, modules };
   return await encodePayload(await buildPayload(definition, new URL(`file://${directory}/fix.ts`)));
 }
 
@@ -67,7 +72,7 @@ testWith(
     await using guest = await PatchedGuest.start("watch", { vcpus: 2, carrier: "native" });
     await using patching = new LivePatching(guest.succession);
     const bare = code(), names = ["run", "pause"];
-    for (const bytes of [await native("run", RUN), await native("pause", PAUSE)]) await patching.upload(bytes);
+    for (const bytes of [await native("run", [RUN]), await native("pause", [PAUSE])]) await patching.upload(bytes);
     const applied = () => patching.list().filter(({ state }) => state === "APPLIED").map(({ name }) => name);
     const alone = new Map<string, Uint8Array>();
     for (const name of names) {
@@ -95,7 +100,7 @@ testWith(
   async () => {
     await using guest = await PatchedGuest.start("watch", { vcpus: 1 });
     await using patching = new LivePatching(guest.succession);
-    const run = await native("run", RUN), user = await native("user", ...USER);
+    const run = await native("run", [RUN]), user = await native("user", USER);
     for (let round = 0; round < 2; round++) {
       await patching.upload(run);
       await patching.upload(user);
@@ -113,6 +118,23 @@ testWith(
     await guest.end();
   },
 );
+
+testWith([ANY_KVM, GCC], "machine code goes back with the modules that fail once they have taken over", async () => {
+  await using guest = await PatchedGuest.start("watch", { vcpus: 2, carrier: "native" });
+  await using patching = new LivePatching(guest.succession);
+  const console = "src/devices/debug_console.ts", port = "for (const port of";
+  await patching.upload(await native("run", [RUN]));
+  await patching.apply("run", SLOW);
+  const before = code();
+  const throwing = edit(replace(port, `throw new Error("not today");\n  ${port}`));
+  await patching.upload(await native("fails", [PAUSE], { [console]: throwing }));
+  for (const operation of ["apply", "replace", "apply"] as const) {
+    await refused(patching[operation]("fails", { ...SLOW, nodeps: true }), EIO, "not today");
+    assertEquals([code(), patching.get("fails").state, patching.get("run").state], [before, "CHECKED", "APPLIED"]);
+    await guest.lines(5);
+  }
+  await guest.end();
+});
 
 /** The counter of examples/payloads/vcpu_loop.c, by the jump to its `enter` and the `lock incq` at which that begins. */
 function entriesCounter(): () => bigint {
