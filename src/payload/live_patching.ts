@@ -8,7 +8,7 @@ import { GenerationTrees } from "./generation_tree.ts";
 import { runHook } from "./hook_runner.ts";
 import type { HookName } from "./hooks.ts";
 import { hooksPath, type Payload } from "./manifest.ts";
-import { NativeParts } from "./native_parts.ts";
+import { exchangeParts, NativeParts } from "./native_parts.ts";
 import { PayloadError } from "./payload_error.ts";
 import { RunningSources } from "./running_sources.ts";
 import { type PayloadKey, verifyPayload } from "./signature.ts";
@@ -279,12 +279,12 @@ export class LivePatching implements AsyncDisposable {
   ): Promise<number> {
     const modules = changed.flatMap(({ file }) => file.payload.modules);
     const resets = modules.some(({ handOver }) => handOver === "reset");
-    const before = this.#stack;
+    const [before, after] = [this.#stack, stack].map((payloads) => payloads.map(({ native }) => native));
     const atRest = async (inside: number) => {
       await hook();
-      exchangeCode(before, stack, inside);
+      exchangeParts(before, after, inside);
     };
-    const atRestAgain = (inside: number) => Promise.resolve(exchangeCode(stack, before, inside));
+    const atRestAgain = (inside: number) => Promise.resolve(exchangeParts(after, before, inside));
     return await this.#take(stack, this.#models, { limitMs, atRest, atRestAgain, resets });
   }
 
@@ -358,22 +358,6 @@ export class LivePatching implements AsyncDisposable {
 
 function statusOf({ file: { payload, buildId }, state, rc }: Uploaded): PayloadStatus {
   return { name: payload.name, buildId, depends: payload.depends, state, rc };
-}
-
-/** Takes machine code off from the top, down to what both stacks have, and puts the next one's on; or changes nothing. */
-function exchangeCode(stack: readonly Uploaded[], next: readonly Uploaded[], inside: number): void {
-  const first = stack.findIndex((uploaded, index) => next[index] !== uploaded);
-  const kept = first < 0 ? stack.length : first;
-  using undo = new DisposableStack();
-  for (const { native } of stack.slice(kept).toReversed()) {
-    native.revert(inside);
-    undo.defer(() => native.apply(inside));
-  }
-  for (const { native } of next.slice(kept)) {
-    native.apply(inside);
-    undo.defer(() => native.revert(inside));
-  }
-  undo.move();
 }
 
 /** The texts that these payloads put over the program's, the hooks' modules included. */

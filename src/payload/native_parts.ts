@@ -67,3 +67,21 @@ export class NativeParts implements Disposable {
     throw new PayloadError(EBUSY, `${inside} vCPUs wait for pages, inside machine code that is to change`);
   }
 }
+
+/**
+ * Takes those of one stack of payloads off from the top, down to what another one has as well, and puts the rest of that
+ * on; or changes nothing. What holds for {@linkcode NativeParts.apply} holds here.
+ */
+export function exchangeParts(stack: readonly NativeParts[], next: readonly NativeParts[], inside: number): void {
+  const first = stack.findIndex((parts, index) => next[index] !== parts), kept = first < 0 ? stack.length : first;
+  using undo = new DisposableStack();
+  for (const parts of stack.slice(kept).toReversed()) {
+    parts.revert(inside);
+    undo.defer(() => parts.apply(inside));
+  }
+  for (const parts of next.slice(kept)) {
+    parts.apply(inside);
+    undo.defer(() => parts.revert(inside));
+  }
+  undo.move();
+}
