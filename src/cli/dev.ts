@@ -1,6 +1,7 @@
 /** `dev`: `run`, while the hypervisor and its device models are edited: what is saved is what runs. */
 
 import { STATUS } from "../domain/outcome.ts";
+import { moduleUrl } from "../machine/files.ts";
 import { type ModelModule, type ModelOptions, UsageError } from "../machine/options.ts";
 import { Development } from "../payload/development.ts";
 import type { LivePatching } from "../payload/live_patching.ts";
@@ -56,8 +57,8 @@ function parseDev(args: string[]): RunArguments | undefined {
 /** The URL of a module that is followed by a copy of it; undefined: a socket, or one of the program's own. */
 function watchedUrl(model: ModelOptions): string | undefined {
   if (typeof model !== "object" || !("module" in model)) return undefined;
-  const { href } = new URL(encodeURI(String(model.module)), `file://${encodeURI(Deno.cwd())}/`);
-  return href.startsWith(`${PROGRAM_ROOT.href}src/`) ? undefined : href;
+  const url = moduleUrl(model.module);
+  return url.startsWith(`${PROGRAM_ROOT.href}src/`) ? undefined : url;
 }
 
 /** Has a machine follow the files, one save after another. */
@@ -78,7 +79,6 @@ class Watch implements Changer, AsyncDisposable {
   }
 
   follow(patching: LivePatching): AsyncDisposable {
-    this.development.restart();
     this.#patching = patching;
     this.#saved();
     return {

@@ -5,6 +5,7 @@ import { DeviceModelFailed, serveAt } from "../dm/serve.ts";
 import { loadBuiltIn } from "../devices/built_in.ts";
 import { STATUS } from "../domain/outcome.ts";
 import { describe } from "../domain/worker.ts";
+import { moduleUrl } from "../machine/files.ts";
 import { UsageError } from "../machine/options.ts";
 import { DM_HELP, type DmArguments, parseDm } from "./arguments.ts";
 import { say, sayFailure } from "./failure.ts";
@@ -25,7 +26,7 @@ export async function dm(args: string[]): Promise<number> {
 
 /** The module is loaded first: one that cannot be must not become the socket's device model. */
 async function run({ module, socket, configuration, timeoutMs }: DmArguments): Promise<number> {
-  const url = moduleUrl(module);
+  const url = existing(module);
   let model: DeviceModel;
   try {
     model = await loadBuiltIn(url) ?? await loadModel(url);
@@ -46,13 +47,14 @@ function sayFailed(module: string, error: unknown): number {
   return STATUS.INTERNAL;
 }
 
-/** A path is relative to the current directory. @throws {UsageError} there is no such file */
-function moduleUrl(module: string): string {
-  if (/^[a-z]+:/.test(module)) return module;
+/** @throws {UsageError} there is no such file */
+function existing(module: string): string {
+  const url = moduleUrl(module);
+  if (url === module) return url;
   try {
     if (!Deno.statSync(module).isFile) throw new UsageError(`${module}: not a regular file`);
   } catch (error) {
     throw error instanceof UsageError ? error : new UsageError(`${module}: no such file`);
   }
-  return new URL(module, `file://${Deno.cwd()}/`).href;
+  return url;
 }

@@ -1,6 +1,7 @@
 /** `payload`: builds payloads for the running hypervisor, says what one is, and has a run apply them. */
 
 import { STATUS } from "../domain/outcome.ts";
+import { fileUrl } from "../machine/files.ts";
 import { UsageError } from "../machine/options.ts";
 import { buildPayload } from "../payload/build.ts";
 import { decodePayload, encodePayload, MAX_PAYLOAD_BYTES, type PayloadFile } from "../payload/format.ts";
@@ -56,7 +57,7 @@ async function ownBuildId(): Promise<string | undefined> {
 }
 
 async function build({ definition, output, on, key }: PayloadArguments & { command: "build" }): Promise<void> {
-  const url = new URL(encodeURI(definition), `file://${encodeURI(Deno.cwd())}/`);
+  const url = fileUrl(definition);
   const below = await Promise.all(on.map(readPayload));
   let bytes = await encodePayload(await buildPayload(await loadDefinition(url), url, { on: below }));
   if (key !== undefined) bytes = await signPayload(bytes, key, await readText(key));
@@ -67,13 +68,8 @@ async function build({ definition, output, on, key }: PayloadArguments & { comma
   }
 }
 
-/** @throws {PayloadError} with the file's name before what is wrong */
 async function readPayload(path: string): Promise<PayloadFile> {
-  try {
-    return await decodePayload(await read(path));
-  } catch (error) {
-    throw error instanceof PayloadError ? new PayloadError(error.errno, `${path}: ${error.message}`) : error;
-  }
+  return await decodePayload(await read(path), path);
 }
 
 async function readText(path: string): Promise<string> {

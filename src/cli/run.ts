@@ -1,9 +1,12 @@
 /** `run`: boots images, one after another, with the terminal as their console. */
 
 import { type Outcome, STATUS } from "../domain/outcome.ts";
+import type { ControlCommands } from "../machine/control_server.ts";
 import { type Machine, startMachine, successionOf } from "../machine/machine.ts";
 import { loadFile } from "../machine/files.ts";
+import { UsageError } from "../machine/options.ts";
 import type { LivePatching, LivePatchingOptions } from "../payload/live_patching.ts";
+import { PayloadError } from "../payload/payload_error.ts";
 import type { PayloadKey } from "../payload/signature.ts";
 import { describeOutcome } from "../machine/disassemble.ts";
 import { parseRun, RUN_HELP, type RunArguments } from "./arguments.ts";
@@ -27,6 +30,9 @@ export async function run(args: string[]): Promise<number> {
       return STATUS.OK;
     }
     if (parsed.stop !== undefined) return await (await import("./stop.ts")).requestPowerOff(parsed.stop);
+    if (parsed.payloadKeys.length > 0 && parsed.control === undefined) {
+      throw new UsageError("--payload-key needs --control: payloads come by the control socket");
+    }
     if (parsed.lane) return await (await import("./lane.ts")).runInLane(args, parsed);
     return await runImages(parsed);
   } catch (error) {
@@ -46,11 +52,12 @@ export interface Changer {
 export async function runImages(args: RunArguments, changer?: Changer): Promise<number> {
   let status: number = STATUS.OK;
   try {
-    const surroundings = { keys: await readKeys(args.payloadKeys), signals: new Interruption(), changer };
-    const { signals } = surroundings;
+    const signals = new Interruption(), isPatched = args.control !== undefined || changer !== undefined;
+    const keys = await readKeys(args.payloadKeys);
+    await using patching = isPatched ? await livePatching({ keys, root: changer?.root }) : undefined;
     onSignals((signal) => signals.raise({ kind: "signal", status: SIGNALS[signal], reason: `ended by ${signal}` }));
     for (const image of args.images) {
-      const outcome = await runToTheEnd(image, args, surroundings);
+      const outcome = await runToTheEnd(image, args, { patching, signals, changer });
       status ||= outcome.status;
       if (outcome.kind === "signal" || outcome.kind === "left") break;
     }
@@ -63,7 +70,8 @@ export async function runImages(args: RunArguments, changer?: Changer): Promise<
 
 /** What is the same for all images. */
 interface Surroundings {
-  readonly keys: Keys;
+  /** Payloads are the hypervisor's: the next guest, or the same one after a reset, meets those that are applied. */
+  readonly patching: Patching | undefined;
   readonly signals: Interruption;
   readonly changer: Changer | undefined;
 }
@@ -103,17 +111,18 @@ async function runToTheEnd(image: string, args: RunArguments, surroundings: Surr
 async function runOnce(
   image: string,
   args: RunArguments,
-  { keys, signals, changer }: Surroundings,
+  { patching, signals, changer }: Surroundings,
   timeout: Interruption,
 ): Promise<Outcome> {
-  const startMs = performance.now();
+  const startMs = performance.now(), isChanged = patching?.operations.isChanged ?? false;
   using terminal = openTerminal();
   await using control = args.control === undefined ? undefined : await listen(args.control);
   await using machine = await startMachine({ ...args.machine, image }, terminal.console, (machine) => {
     for (const interruption of [signals, timeout]) interruption.attach(machine);
+    if (isChanged) void machine.pause();
   });
-  const isPatched = control !== undefined || changer !== undefined;
-  await using patching = isPatched ? await livePatching(machine, { keys, root: changer?.root }) : undefined;
+  await using _attached = await attach(machine, patching?.operations);
+  if (isChanged) machine.resume();
   control?.serve(machine, patching?.commands);
   await using _changes = patching && changer?.follow(patching.operations);
   const outcome = await machine.ended;
@@ -122,11 +131,8 @@ async function runOnce(
   return outcome;
 }
 
-/** Whose payloads are taken; undefined: anybody's. */
-type Keys = readonly PayloadKey[] | undefined;
-
-/** @throws {UsageError} no such file @throws {PayloadError} no key */
-async function readKeys(files: readonly string[]): Promise<Keys> {
+/** Whose payloads are taken; undefined: anybody's. @throws {UsageError} no such file @throws {PayloadError} no key */
+async function readKeys(files: readonly string[]): Promise<readonly PayloadKey[] | undefined> {
   if (files.length === 0) return undefined;
   const { parsePublicKey } = await import("../payload/signature.ts");
   return await Promise.all(files.map(async (file) => {
@@ -135,15 +141,32 @@ async function readKeys(files: readonly string[]): Promise<Keys> {
   }));
 }
 
-async function livePatching(machine: Machine, options: LivePatchingOptions) {
+/** The operations, and the commands that ask for them. */
+interface Patching extends AsyncDisposable {
+  readonly operations: LivePatching;
+  readonly commands: ControlCommands;
+}
+
+async function livePatching(options: LivePatchingOptions): Promise<Patching> {
   const { LivePatching } = await import("../payload/live_patching.ts");
   const { payloadCommands } = await import("../payload/control_commands.ts");
-  const operations = new LivePatching(successionOf(machine), options);
+  const operations = new LivePatching(undefined, options);
   return {
     operations,
     commands: payloadCommands(operations),
     [Symbol.asyncDispose]: () => operations[Symbol.asyncDispose](),
   };
+}
+
+/** The payloads go on with this machine; one that cannot run them ends. */
+async function attach(machine: Machine, operations: LivePatching | undefined): Promise<AsyncDisposable | undefined> {
+  try {
+    return await operations?.attach(successionOf(machine));
+  } catch (error) {
+    if (!(error instanceof PayloadError)) throw error;
+    const reason = `the payloads that are applied do not go on: ${error.message}`;
+    machine.end({ kind: "stopped", status: STATUS.HOST, reason });
+  }
 }
 
 /** Before the guest runs: who sees its first words may connect. */

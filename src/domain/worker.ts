@@ -31,15 +31,21 @@ export function serveOnce<S extends Start>(
   };
 }
 
-/** One line: an outcome's reason is one. What is left of the stack is where the error was thrown. */
+/** One line: an outcome's reason is one. What is left of the stack is where the error was thrown, unless it is said before. */
 export function describe(error: unknown): string {
   if (!(error instanceof Error)) return oneLine(String(error));
-  const where = /^ {4}at .*$/m.exec(error.stack ?? "")?.[0].trim();
-  return oneLine(`${error.name}: ${error.message}`) + (where === undefined ? "" : ` (${where})`);
+  const what = oneLine(`${error.name}: ${error.message}`);
+  const where = /^ {4}at .*$/m.exec(withoutColours(error.stack ?? ""))?.[0].trim();
+  return where === undefined || what.includes(where) ? what : `${what} (${where})`;
 }
 
 function oneLine(text: string): string {
-  return text.replace(/\s*\n\s*/g, " ");
+  return withoutColours(text).replace(/\s*\n\s*/g, " ");
+}
+
+/** Deno's own errors, of modules that do not load, have some. */
+function withoutColours(text: string): string {
+  return text.replace(/\p{Cc}\[[\d;]*m/gu, "");
 }
 
 declare const self: Worker;

@@ -74,7 +74,7 @@ export class ControlServer implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#listener.close();
-    for (const connection of this.#connections) connection.close();
+    for (const connection of this.#connections) close(connection);
     await this.#serving;
   }
 
@@ -98,11 +98,7 @@ export class ControlServer implements AsyncDisposable {
       await send({ error: error instanceof Error ? error.message : String(error) }).catch(() => {});
     } finally {
       this.#connections.delete(connection);
-      try {
-        connection.close();
-      } catch {
-        // The client, or our own disposal, closed it before.
-      }
+      close(connection);
     }
   }
 
@@ -121,6 +117,15 @@ export class ControlServer implements AsyncDisposable {
       const errno = error instanceof Error && "errno" in error ? { errno: error.errno } : {};
       return { id, error: error instanceof Error ? error.message : String(error), ...errno };
     }
+  }
+}
+
+/** Unless its end was seen before: a stream of the client's, or our own disposal, closes it as well. */
+function close(connection: Deno.UnixConn): void {
+  try {
+    connection.close();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.BadResource)) throw error;
   }
 }
 

@@ -2,6 +2,17 @@
 
 import { type FileSource, UsageError } from "./options.ts";
 
+/** The URL of a path, whatever is in it; a relative one counts from the current directory. */
+export function fileUrl(path: string): URL {
+  const whole = path.startsWith("/") ? path : `${Deno.cwd()}/${path}`;
+  return new URL(`file://${whole.split("/").map(encodeURIComponent).join("/")}`);
+}
+
+/** The URL of a module by its URL or its path. */
+export function moduleUrl(module: string | URL): string {
+  return module instanceof URL || /^[a-z]+:/.test(module) ? String(module) : fileUrl(module).href;
+}
+
 /** A file in memory. */
 export interface LoadedFile {
   /** The last part of its path. */

@@ -17,7 +17,7 @@ import { backedRanges, lowRamEnd } from "../boot/memory_map.ts";
 import type { BootPlan, BootRequest, Module } from "../boot/plan.ts";
 import { checkConsoles } from "./consoles.ts";
 import { setEntry } from "./entry.ts";
-import { loadFile } from "./files.ts";
+import { loadFile, moduleUrl } from "./files.ts";
 import { checkDisks } from "./disks.ts";
 import { checkNets } from "./nets.ts";
 import { checkBackends } from "./vhost_user.ts";
@@ -208,11 +208,4 @@ function modelSpecification(model: Exclude<ModelOptions, ModelSocket>): ModelSpe
 
 function socketSpecification({ socket, memory }: ModelSocket): SocketSpecification {
   return { from: socket, memory: memory ?? "none" };
-}
-
-/** A path is relative to the current directory, as for every other file. */
-function moduleUrl(module: string | URL): string {
-  if (module instanceof URL) return module.href;
-  if (/^[a-z]+:/.test(module)) return module;
-  return new URL(module, `file://${Deno.cwd()}/`).href;
 }

@@ -4,6 +4,7 @@ import { EINVAL, ENOENT } from "../linux/errno.ts";
 import { bundle } from "./bundle.ts";
 import type { Edit, PayloadDefinition } from "./definition.ts";
 import { sha256 } from "./digest.ts";
+import { parseElfObject } from "./elf_object.ts";
 import type { PayloadFile } from "./format.ts";
 import { differences, functionsOf, parseModule } from "./functions.ts";
 import { HOOK_NAMES, type HookName } from "./hooks.ts";
@@ -92,7 +93,7 @@ class Builder {
     const modules: PayloadModule[] = [];
     for (const [path, from] of Object.entries(this.definition.modules ?? {})) {
       if (!path.startsWith("src/")) throw new PayloadError(EINVAL, `${path}: not the path of a module of src`);
-      if (typeof from !== "string" && !Array.isArray(from?.replacements)) {
+      if (typeof from !== "string" && !isEdit(from)) {
         throw new PayloadError(EINVAL, `${path}: neither a file nor an edit`);
       }
       modules.push(await this.#module(path, from));
@@ -131,11 +132,8 @@ class Builder {
     const changed = new Map<string, string>();
     for (const { text: specifier } of specifiersOf(module)) {
       const target = await this.#resolver.resolve(specifier, file, path);
-      if ("bare" in target) changed.set(specifier, target.bare);
-      else {changed.set(
-          specifier,
-          specifierBetween(path, "path" in target ? target.path : await this.#helper(target.file)),
-        );}
+      const to = "file" in target ? { path: await this.#helper(target.file) } : target;
+      changed.set(specifier, "bare" in to ? to.bare : specifierBetween(path, to.path));
     }
     return withSpecifiers(module, (specifier) => changed.get(specifier)!);
   }
@@ -150,6 +148,13 @@ class Builder {
     this.#helpers.set(file.href, { path, source, replaces: null, handOver: "keep", functions: [] });
     return path;
   }
+}
+
+/** Definitions may be anything: no types are checked where they are loaded. */
+function isEdit(from: Partial<Edit> | null): from is Edit {
+  const { replacements } = from ?? {};
+  return Array.isArray(replacements) &&
+    replacements.every((one) => typeof one?.old === "string" && typeof one.new === "string");
 }
 
 /** @throws {PayloadError} EINVAL, ENOENT */
@@ -178,6 +183,9 @@ async function hookModule(file: URL, place: string, resolver: Resolver): Promise
   return { names: HOOK_NAMES.filter((name) => exports.includes(name)), source };
 }
 
+/** @throws {PayloadError} what {@linkcode parseElfObject} says of it, among others */
 async function object(name: string, file: string, at: URL): Promise<NativeObject> {
-  return { name, bytes: await readAuthors(new URL(file, at)) };
+  const url = new URL(file, at), bytes = await readAuthors(url);
+  parseElfObject(bytes, decodeURIComponent(url.pathname));
+  return { name, bytes };
 }

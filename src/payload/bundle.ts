@@ -2,6 +2,7 @@
 
 import type { BuildFailure, Plugin } from "esbuild";
 import { EINVAL } from "../linux/errno.ts";
+import { fileUrl } from "../machine/files.ts";
 import { type Resolver, specifierBetween } from "./imports.ts";
 import { PayloadError } from "./payload_error.ts";
 
@@ -25,7 +26,7 @@ export async function bundle(file: URL, place: string, resolver: Resolver): Prom
       onResolve({ filter: /.*/ }, async ({ path, importer, kind }) => {
         if (kind === "entry-point") return {};
         try {
-          const target = await resolver.resolve(path, new URL(`file://${encodeURI(importer)}`), place);
+          const target = await resolver.resolve(path, fileUrl(importer), place);
           if ("file" in target) return { path: decodeURIComponent(target.file.pathname) };
           return { external: true, path: "bare" in target ? target.bare : specifierBetween(place, target.path) };
         } catch (error) {

@@ -13,7 +13,10 @@ const MOST_LIMIT_MS = 60_000;
 /** The commands for one running domain. */
 export function payloadCommands(patching: LivePatching): ControlCommands {
   return {
-    "payload-upload": async (_, { file }) => await patching.upload(await readPayload(file)),
+    "payload-upload": async (_, request) => {
+      const file = text("file", request.file);
+      return await patching.upload(await readPayload(file), file);
+    },
     "payload-get": (_, { name }) => patching.get(text("name", name)),
     "payload-list": async () => ({ buildId: await patching.buildId, payloads: patching.list() }),
     "payload-apply": async (_, request) => await patching.apply(text("name", request.name), optionsOf(request)),
@@ -23,8 +26,7 @@ export function payloadCommands(patching: LivePatching): ControlCommands {
   };
 }
 
-async function readPayload(path: unknown): Promise<Uint8Array<ArrayBuffer>> {
-  const file = text("file", path);
+async function readPayload(file: string): Promise<Uint8Array<ArrayBuffer>> {
   try {
     const { size, isFile } = await Deno.stat(file);
     if (!isFile) throw new ControlError(`file ${file}: not a regular file`);

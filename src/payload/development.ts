@@ -1,8 +1,8 @@
 /** Edit and continue: a running domain follows the sources of the hypervisor and of its device models. */
 
-import { EditedSources, type Edits } from "./edited_sources.ts";
+import { EditedSources, type Edits, NO_EDITS } from "./edited_sources.ts";
 import { encodePayload } from "./format.ts";
-import { differences, functionsOf } from "./functions.ts";
+import { differences, functionsOf, parseModule } from "./functions.ts";
 import type { LivePatching } from "./live_patching.ts";
 import type { Payload } from "./manifest.ts";
 import { ModelCopies, type ModelCopy } from "./model_copies.ts";
@@ -22,12 +22,10 @@ interface State {
   triedModels: ReadonlyMap<string, string>;
 }
 
-const NO_EDITS: Edits = { replaced: new Map(), shared: new Set(), others: new Map() };
-
 /** Builds payloads dev-1, dev-2 ... of what differs from what the program was started from. */
 export class Development implements AsyncDisposable {
   #count = 0;
-  #state: State;
+  readonly #state: State;
 
   private constructor(
     private readonly directory: string,
@@ -35,7 +33,13 @@ export class Development implements AsyncDisposable {
     private readonly copies: ModelCopies,
     private readonly first: ModelCopy,
   ) {
-    this.#state = this.#atStart();
+    this.#state = {
+      payload: undefined,
+      replaced: NO_EDITS.replaced,
+      models: first,
+      triedEdits: NO_EDITS,
+      triedModels: first.texts,
+    };
   }
 
   /** @param models URLs of device models' modules, outside the program's sources. @throws {PayloadError} */
@@ -44,7 +48,9 @@ export class Development implements AsyncDisposable {
     try {
       const graph = new ModuleGraph(), sources = await EditedSources.start(directory, graph);
       const copies = new ModelCopies(`${directory}/models`, models, sources.root, graph);
-      return new Development(directory, sources, copies, await copies.copy(await copies.read()));
+      const texts = await copies.read();
+      for (const [url, text] of texts) await parseModule(pathOf(url), text);
+      return new Development(directory, sources, copies, await copies.copy(texts));
     } catch (error) {
       await Deno.remove(directory, { recursive: true });
       throw error instanceof PayloadError ? new PayloadError(error.errno, plain(error.message, directory)) : error;
@@ -66,11 +72,6 @@ export class Development implements AsyncDisposable {
     return this.#state.triedModels.keys();
   }
 
-  /** Another domain is started, as the first one was. */
-  restart(): void {
-    this.#state = this.#atStart();
-  }
-
   /**
    * Has the domain run what the sources are now.
    * @returns what has changed, in a line, or why not; undefined: nothing has
@@ -84,22 +85,13 @@ export class Development implements AsyncDisposable {
     await Deno.remove(this.directory, { recursive: true });
   }
 
-  #atStart(): State {
-    return {
-      payload: undefined,
-      replaced: NO_EDITS.replaced,
-      models: this.first,
-      triedEdits: NO_EDITS,
-      triedModels: this.first.texts,
-    };
-  }
-
   async #sources(patching: LivePatching): Promise<string[]> {
     const state = this.#state, edits = await this.sources.edits(), tried = state.triedEdits;
     state.triedEdits = edits;
     const parts = news(edits.others, tried.others).map((path) =>
       `${path} needs a restart: no Worker of the domain runs it`
     );
+    for (const path of edits.gone.difference(tried.gone)) parts.push(`${path} is gone: the guest goes on with it`);
     if (!isSame(edits.replaced, tried.replaced)) parts.unshift(await this.#replace(patching, edits));
     const kept = news(edits.replaced, tried.replaced).filter((path) => edits.shared.has(path));
     return [...parts, ...kept.map((path) => `${path} is as it was for the domain's owner until a restart`)];
@@ -175,10 +167,14 @@ function changes(now: Payload, before: Payload | undefined): string {
 
 /** The same of one of a device model's files. */
 async function changed(url: string, before: ReadonlyMap<string, string>, now: ReadonlyMap<string, string>) {
-  const path = decodeURIComponent(new URL(url).pathname), old = before.get(url);
+  const path = pathOf(url), old = before.get(url);
   if (old === undefined) return named(path, ["new"]);
   const functions = differences(await functionsOf(path, old), await functionsOf(path, now.get(url)!));
   return named(path, functions.map(({ name }) => name));
+}
+
+function pathOf(url: string): string {
+  return decodeURIComponent(new URL(url).pathname);
 }
 
 function named(path: string, functions: readonly string[]): string {
@@ -191,10 +187,9 @@ function stood({ pausedMs }: { readonly pausedMs: number }): string {
 
 /** A message in which copies have the names of what they are copies of. */
 function plain(message: string, directory: string): string {
-  return message
-    .replaceAll(
-      new RegExp(`(file://)?${RegExp.escape(directory)}/(models/\\d+|base|changed)/`, "g"),
-      (whole) => whole.includes("/models/") ? "/" : "",
-    )
-    .replaceAll(/(file:\/\/)?\/\S*?\/xenolith-generations-\w+\/\d+\//g, "");
+  const copies = new RegExp(`(file://)?${RegExp.escape(directory)}/(models/\\d+/|base/|changed/)([^\\s"()]*)`, "g");
+  return message.replaceAll(copies, (_, scheme?: string, copy: string = "", rest: string = "") => {
+    const path = copy.startsWith("models/") ? `/${rest}` : rest;
+    return scheme === undefined ? path : decodeURIComponent(path);
+  });
 }

@@ -20,7 +20,12 @@ export interface Edits {
   readonly shared: ReadonlySet<string>;
   /** Texts that only those who stay run, or nobody. */
   readonly others: ReadonlyMap<string, string>;
+  /** Modules that are not there any more. */
+  readonly gone: ReadonlySet<string>;
 }
+
+/** Nothing differs. */
+export const NO_EDITS: Edits = { replaced: new Map(), shared: new Set(), others: new Map(), gone: new Set() };
 
 /** Compares; {@linkcode root} stays as it was when this was made. */
 export class EditedSources {
@@ -49,7 +54,8 @@ export class EditedSources {
   async edits(): Promise<Edits> {
     const texts = await sources();
     const changed = [...texts].filter(([path, text]) => this.before.get(path) !== text);
-    if (changed.length === 0) return { replaced: new Map(), shared: new Set(), others: new Map() };
+    const gone = new Set(this.before.keys()).difference(new Set(texts.keys()));
+    if (changed.length === 0) return { ...NO_EDITS, gone };
     const run = await this.graph.loadedWith(REPLACED), kept = await this.graph.loadedWith(KEPT, { dynamic: false });
     const isIn = (modules: Set<string>) => ([path]: [string, string]) => modules.has(urlOf(path));
     const replaced = changed.filter(isIn(run));
@@ -57,6 +63,7 @@ export class EditedSources {
       replaced: new Map(replaced),
       shared: new Set(replaced.filter(isIn(kept)).map(([path]) => path)),
       others: new Map(changed.filter((one) => !isIn(run)(one))),
+      gone,
     };
   }
 

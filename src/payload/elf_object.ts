@@ -89,15 +89,17 @@ interface Sections {
 export function parseElfObject(object: Uint8Array, name: string): ElfObject {
   const reader = new ImageReader(name, object, (message) => new PayloadError(EINVAL, message));
   if (!isElf(object)) throw reader.error("not an ELF file");
-  if (requireX86(reader, [ET_REL], "an object file (gcc -c) is needed") !== 64) {
-    throw reader.error("ELF32; ELF64 is needed");
-  }
+  if (reader.u8(4, "ELF class") === 1) throw reader.error("ELF32; ELF64 is needed");
+  requireX86(reader, [ET_REL], "an object file (gcc -c) is needed");
   const parts = parseSections(reader);
   const tables = parts.sections.filter(({ type }) => type === SHT.SYMTAB);
   if (tables.length !== 1) throw reader.error(`${tables.length} symbol tables; one is needed`);
   const symbols = parseSymbols(reader, parts, tables[0]);
   return { sections: parts.sections, symbols, relocations: parseRelocations(reader, parts, symbols, tables[0]) };
 }
+
+/** A common symbol of objects that have but what gcc's linker plugin makes code of. */
+const LTO_MARK = "__gnu_lto_slim";
 
 /** What is well-formed, but not for us. */
 function unsupported(reader: ImageReader, message: string): PayloadError {
@@ -145,7 +147,8 @@ function isPowerOfTwo(value: number): boolean {
 function requireLoadable(reader: ImageReader, { name, type, flags }: ElfSection): void {
   if (!has(flags, SHF.ALLOC)) return;
   const isData = type === SHT.PROGBITS || type === SHT.NOBITS || type === SHT.NOTE || type === SHT.X86_64_UNWIND;
-  const isConstructors = type === SHT.INIT_ARRAY || type === SHT.FINI_ARRAY || type === SHT.PREINIT_ARRAY;
+  const isConstructors = type === SHT.INIT_ARRAY || type === SHT.FINI_ARRAY || type === SHT.PREINIT_ARRAY ||
+    /^\.(init|fini|ctors(\..*)?|dtors(\..*)?)$/.test(name);
   if (has(flags, SHF.TLS)) throw unsupported(reader, `section ${name}: thread-local storage`);
   if (isConstructors) throw unsupported(reader, `section ${name}: constructors and destructors are not run`);
   if (!isData) throw unsupported(reader, `section ${name}: unknown type ${hex(type)}`);
@@ -193,6 +196,7 @@ function parseSymbols(reader: ImageReader, parts: Sections, table: ElfSection): 
     const sectionIndex = fields.u16(at + SYM.shndx, "st_shndx"), value = fields.u64(at + SYM.value, "st_value");
     const section = parts.sections.at(sectionIndex < parts.sections.length ? sectionIndex : 0)!;
     const name = type === STT.SECTION ? section.name : ownName, what = `symbol ${name === "" ? index : name}`;
+    if (name === LTO_MARK) throw unsupported(reader, "compiled with -flto: there is no machine code in it");
     requireKnown(reader, what, binding, type, sectionIndex);
     const place = placeOf(reader, what, sectionIndex, parts.sections);
     if (typeof place === "object" && value > BigInt(place.sizeBytes)) {

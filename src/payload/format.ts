@@ -69,8 +69,17 @@ function split(payload: Payload): { sections: Uint8Array<ArrayBuffer>[]; manifes
   return { sections, manifest };
 }
 
-/** @throws {PayloadError} EINVAL: damaged in any way; the message says how */
-export async function decodePayload(bytes: Uint8Array<ArrayBuffer>): Promise<PayloadFile> {
+/** @param name of the file: begins the messages. @throws {PayloadError} EINVAL: damaged in any way; the message says how */
+export async function decodePayload(bytes: Uint8Array<ArrayBuffer>, name?: string): Promise<PayloadFile> {
+  try {
+    return await decoded(bytes);
+  } catch (error) {
+    if (name === undefined || !(error instanceof PayloadError)) throw error;
+    throw new PayloadError(error.errno, `${name}: ${error.message}`);
+  }
+}
+
+async function decoded(bytes: Uint8Array<ArrayBuffer>): Promise<PayloadFile> {
   const { manifestEnd, contentEnd } = parts(bytes);
   const signedEnd = contentEnd + BUILD_ID_BYTES;
   const buildId = bytes.subarray(contentEnd, signedEnd).toHex();

@@ -44,6 +44,12 @@ export class GenerationTrees implements AsyncDisposable {
     this.#running = tree;
   }
 
+  /** A message in which the modules of all trees have their paths from the root. */
+  plain(message: string): string {
+    if (this.#directory === undefined) return message;
+    return message.replaceAll(new RegExp(`(file://)?${RegExp.escape(this.#directory)}/\\d+/`, "g"), "");
+  }
+
   /** A folder that is not there: one that nobody has, or that of the tree which was not asked for the longest. */
   async #emptied(directory: string): Promise<URL> {
     const taken = new Set([...this.#trees.values()].map(({ href }) => href));

@@ -55,17 +55,19 @@ export class Resolver {
     const own = file === undefined ? undefined : new URL(specifier, file);
     const replaced = own && this.replacing.get(own.href);
     if (replaced !== undefined) return { path: replaced };
-    if (own !== undefined && await isFile(own)) return this.#inTree(own) ?? { file: own };
-    const path = this.#inTree(new URL(specifier, new URL(place, this.tree.root)))?.path;
-    if (path !== undefined && ([...this.replacing.values()].includes(path) || await this.tree.has(path))) {
-      return { path };
+    if (own !== undefined && await isFile(own)) {
+      const path = this.#pathOf(own.href);
+      return path.startsWith("src/") ? { path } : { file: own };
     }
+    const { href } = new URL(specifier, new URL(place, this.tree.root)), path = this.#pathOf(href);
+    if ([...this.replacing.values()].includes(path) || await this.tree.has(path)) return { path };
     throw new PayloadError(ENOENT, `${place}: imports ${specifier}, which is nowhere`);
   }
 
-  #inTree({ href }: URL): { readonly path: string } | undefined {
-    const path = href.startsWith(this.tree.root.href) ? href.slice(this.tree.root.href.length) : "";
-    return path.startsWith("src/") ? { path } : undefined;
+  /** From the root; "" for what lies outside of the tree. */
+  #pathOf(url: string): string {
+    const { href } = this.tree.root;
+    return url.startsWith(href) ? url.slice(href.length) : "";
   }
 
   /** Names that deno.json gives to modules of src are paths; Deno resolves the others where the payload runs. */

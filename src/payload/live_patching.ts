@@ -1,6 +1,6 @@
 /** The payloads of one running domain: Xen's operations, states and error numbers (xen/common/livepatch.c). */
 
-import { EAGAIN, EBUSY, EEXIST, EINVAL, ENOENT, ESHUTDOWN } from "../linux/errno.ts";
+import { EAGAIN, EBUSY, EEXIST, EINVAL, ENOENT } from "../linux/errno.ts";
 import { type AtRest, type Succession, SuccessionError, type TakeOptions } from "../domain/succession.ts";
 import { checkExpectations } from "./expectations.ts";
 import { decodePayload, type PayloadFile } from "./format.ts";
@@ -8,13 +8,17 @@ import { GenerationTrees } from "./generation_tree.ts";
 import { HookRunner } from "./hook_runner.ts";
 import type { HookContext, HookName } from "./hooks.ts";
 import { hooksPath, type Payload } from "./manifest.ts";
-import { NativeParts } from "./native_parts.ts";
+import { exchangeParts, NativeParts } from "./native_parts.ts";
 import { PayloadError } from "./payload_error.ts";
+import { RunningSources } from "./running_sources.ts";
 import { type PayloadKey, verifyPayload } from "./signature.ts";
-import { buildIdOf, PROGRAM_ROOT, SourceTree } from "./source_tree.ts";
+import { PROGRAM_ROOT, SourceTree } from "./source_tree.ts";
 
 /** How long vCPUs and device models may take to come to rest, unless somebody says otherwise (Xen: 30 ms). */
 export const DEFAULT_LIMIT_MS = 30;
+
+/** Nothing runs yet. */
+const START_LIMIT_MS = 5000;
 
 /** LIVEPATCH_STATE_CHECKED and LIVEPATCH_STATE_APPLIED. */
 export type PayloadState = "CHECKED" | "APPLIED";
@@ -65,7 +69,7 @@ interface Uploaded {
   reverted: boolean;
 }
 
-/** The operations, one at a time. */
+/** The operations, one at a time. Made when the program starts: the sources are what they are then. */
 export class LivePatching implements AsyncDisposable {
   readonly #uploaded = new Map<string, Uploaded>();
   /** Those that are applied, from the bottom up. */
@@ -74,32 +78,57 @@ export class LivePatching implements AsyncDisposable {
   readonly #trees: GenerationTrees;
   /** Where device models' modules are, by the URLs with which they were asked for, if not there. */
   #models: ReadonlyMap<string, string> = new Map();
-  #base: Promise<string> | undefined;
-  #running: string | undefined;
-  /** Resolves when no operation runs. */
+  readonly #running: RunningSources;
+  /** What an operation is on that is under way. */
+  #subject: string | undefined;
+  /** Resolves when none is under way. */
   #idle: Promise<void> = Promise.resolve();
-  #isOver = false;
 
+  /** @param succession of the domain that runs; undefined: none does yet, see {@linkcode attach} */
   constructor(
-    private readonly succession: Pick<Succession, "prepare" | "take">,
+    private succession: Pick<Succession, "prepare" | "take"> | undefined,
     private readonly options: LivePatchingOptions = {},
   ) {
     const { root = PROGRAM_ROOT } = options;
     this.#sources = new SourceTree(root);
     this.#trees = new GenerationTrees(root);
+    this.#running = new RunningSources(root);
+  }
+
+  /**
+   * Has a domain run what is applied, as the one before it did. Nothing of the kind is applied before the first.
+   * @returns for the domain's end: it waits for the operation that is under way, and others are EBUSY from then on
+   * @throws {PayloadError} EIO, EBUSY: the domain does not run it
+   */
+  async attach(succession: Pick<Succession, "prepare" | "take">): Promise<AsyncDisposable> {
+    await using stack = new AsyncDisposableStack();
+    this.succession = succession;
+    stack.defer(() => {
+      this.succession = undefined;
+      return this.#idle;
+    });
+    if (this.isChanged) {
+      await this.#exclusively("the start", () => this.#take(this.#stack, this.#models, { limitMs: START_LIMIT_MS }));
+    }
+    return stack.move();
+  }
+
+  /** Whether a domain has to run something else than what it is started from. */
+  get isChanged(): boolean {
+    return this.#stack.length + this.#models.size > 0;
   }
 
   /**
    * Takes a payload: CHECKED.
+   * @param name of its file, for messages
    * @throws {PayloadError} EINVAL: damaged, or not signed as it has to be; EEXIST: one of that name is there; EAGAIN;
    *   EOPNOTSUPP: the program is a bundle; what the hook `load` says
    */
-  async upload(bytes: Uint8Array<ArrayBuffer>): Promise<PayloadStatus> {
+  async upload(bytes: Uint8Array<ArrayBuffer>, name?: string): Promise<PayloadStatus> {
     return await this.#exclusively("upload", async () => {
-      const file = await decodePayload(bytes), { payload } = file;
+      const file = await decodePayload(bytes, name), { payload } = file;
       if (this.options.keys !== undefined) await verifyPayload(file, this.options.keys);
       if (this.#uploaded.has(payload.name)) throw new PayloadError(EEXIST, `${payload.name}: there is one already`);
-      await this.buildId;
       using stack = new DisposableStack();
       const native = stack.use(new NativeParts(payload));
       const uploaded: Uploaded = { file, native, state: "CHECKED", rc: 0, reverted: false };
@@ -112,7 +141,7 @@ export class LivePatching implements AsyncDisposable {
 
   /** The hypervisor's own. @throws {PayloadError} EOPNOTSUPP */
   get buildId(): Promise<string> {
-    return this.#base ??= buildIdOf(this.#sources.root);
+    return this.#running.buildId;
   }
 
   /** @throws {PayloadError} ENOENT */
@@ -134,17 +163,17 @@ export class LivePatching implements AsyncDisposable {
   async apply(name: string, { nodeps = false, limitMs = DEFAULT_LIMIT_MS }: OperationOptions = {}): Promise<Pause> {
     return await this.#on(name, async (uploaded) => {
       await this.#requireApplicable(uploaded, this.#stack, nodeps);
-      return await this.#change([], uploaded, limitMs);
+      return () => this.#change([], uploaded, limitMs);
     });
   }
 
   /** Takes the topmost payload off: CHECKED. @throws {PayloadError} ENOENT; EINVAL: not applied; EBUSY: not the topmost, or as for {@linkcode apply} */
   async revert(name: string, { limitMs = DEFAULT_LIMIT_MS }: OperationOptions = {}): Promise<Pause> {
-    return await this.#on(name, async (uploaded) => {
+    return await this.#on(name, (uploaded) => {
       if (uploaded.state !== "APPLIED") throw new PayloadError(EINVAL, `${name}: not applied`);
       const top = this.#stack.at(-1)!;
       if (top !== uploaded) throw new PayloadError(EBUSY, `${name}: ${top.file.payload.name} lies on it`);
-      return await this.#change([uploaded], undefined, limitMs);
+      return () => this.#change([uploaded], undefined, limitMs);
     });
   }
 
@@ -155,18 +184,21 @@ export class LivePatching implements AsyncDisposable {
         throw new PayloadError(EINVAL, `${name}: applied, and nothing else is`);
       }
       await this.#requireApplicable(uploaded, [], nodeps, uploaded.state === "APPLIED");
-      return await this.#change(this.#stack, uploaded, limitMs);
+      return () => this.#change(this.#stack, uploaded, limitMs);
     });
   }
 
-  /** Forgets a payload. @throws {PayloadError} ENOENT; EINVAL: it is applied; EBUSY: others use its symbols */
+  /** Forgets a payload. @throws {PayloadError} ENOENT; EINVAL: it is applied; EBUSY: another one uses its machine code */
   async unload(name: string): Promise<Aftermath> {
-    return await this.#on(name, async (uploaded) => {
+    return await this.#on(name, (uploaded) => {
       if (uploaded.state !== "CHECKED") throw new PayloadError(EINVAL, `${name}: applied`);
-      const failed = await this.#after([[uploaded, "unload"]], over(this.#stack));
-      uploaded.native[Symbol.dispose]();
-      this.#uploaded.delete(name);
-      return { failed };
+      uploaded.native.requireUnused();
+      return async () => {
+        const failed = await this.#after([[uploaded, "unload"]], over(this.#stack));
+        uploaded.native[Symbol.dispose]();
+        this.#uploaded.delete(name);
+        return { failed };
+      };
     });
   }
 
@@ -184,10 +216,8 @@ export class LivePatching implements AsyncDisposable {
     });
   }
 
-  /** After the end of the run. An operation that is under way ends before. */
+  /** After the end of all runs: nothing is called any more. */
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#isOver = true;
-    await this.#idle;
     for (const { native } of this.#stack.toReversed()) native.revert(0);
     for (const { native } of [...this.#uploaded.values()].reverse()) native[Symbol.dispose]();
     await this.#trees[Symbol.asyncDispose]();
@@ -226,9 +256,11 @@ export class LivePatching implements AsyncDisposable {
     };
     for (const uploaded of going) await load(uploaded, "revert", before);
     for (const uploaded of coming) await load(uploaded, "apply", after);
+    const [those, these] = [this.#stack, next].map((payloads) => payloads.map(({ native }) => native));
     const atRest: AtRest = async (inside, deadlineMs) => {
       for (const { hook, uploaded } of hooks) await hook.run(contextOf(uploaded), deadlineMs - performance.now());
-      return exchange(going.map(({ native }) => native), coming.map(({ native }) => native), inside);
+      exchangeParts(those, these, inside);
+      return (inside) => exchangeParts(these, those, inside);
     };
     const modules = [...off, ...coming].flatMap(({ file }) => file.payload.modules);
     const resets = modules.some(({ handOver }) => handOver === "reset");
@@ -245,7 +277,9 @@ export class LivePatching implements AsyncDisposable {
   }
 
   async #take(stack: readonly Uploaded[], models: ReadonlyMap<string, string>, options: TakeOptions): Promise<number> {
-    const { succession } = this, tree = await this.#trees.of(over(stack));
+    const { succession } = this;
+    if (succession === undefined) throw new PayloadError(EBUSY, "the run is over");
+    const tree = await this.#trees.of(over(stack));
     const place = (url: string) => models.get(url) ?? GenerationTrees.place(tree, url);
     try {
       const pausedMs = await succession.take(await succession.prepare(GenerationTrees.urls(tree), place), options);
@@ -290,13 +324,20 @@ export class LivePatching implements AsyncDisposable {
     return uploaded;
   }
 
-  /** The result of an operation on a payload is kept with it. */
-  async #on<T>(name: string, operation: (uploaded: Uploaded) => Promise<T>): Promise<T> {
+  /**
+   * The result of an operation on a payload is kept with it; that of one which does not begin is not, as in Xen.
+   * @param require what the operation needs; gives the operation
+   */
+  async #on<T>(
+    name: string,
+    require: (uploaded: Uploaded) => Promise<() => Promise<T>> | (() => Promise<T>),
+  ): Promise<T> {
     const uploaded = this.#find(name);
     return await this.#exclusively(name, async () => {
+      const operation = await require(uploaded);
       uploaded.rc = -EAGAIN;
       try {
-        const result = await operation(uploaded);
+        const result = await operation();
         uploaded.rc = 0;
         return result;
       } catch (error) {
@@ -306,16 +347,19 @@ export class LivePatching implements AsyncDisposable {
     });
   }
 
+  /** @throws {PayloadError} EAGAIN; EINVAL: what the program runs is not on the disk any more */
   async #exclusively<T>(what: string, operation: () => Promise<T>): Promise<T> {
-    if (this.#isOver) throw new PayloadError(ESHUTDOWN, "the run is over");
-    if (this.#running !== undefined) throw new PayloadError(EAGAIN, `an operation on ${this.#running} runs`);
+    if (this.#subject !== undefined) throw new PayloadError(EAGAIN, `an operation on ${this.#subject} runs`);
+    this.#subject = what;
     const { promise, resolve } = Promise.withResolvers<void>();
-    this.#running = what;
     this.#idle = promise;
     try {
+      await this.#running.requireUnchanged();
       return await operation();
+    } catch (error) {
+      throw error instanceof PayloadError ? new PayloadError(error.errno, this.#trees.plain(error.message)) : error;
     } finally {
-      this.#running = undefined;
+      this.#subject = undefined;
       resolve();
     }
   }
@@ -325,31 +369,6 @@ type AfterHook = readonly [uploaded: Uploaded, name: HookName];
 
 function contextOf({ file: { payload, buildId } }: Uploaded): HookContext {
   return { payload: payload.name, buildId };
-}
-
-/**
- * Has machine code go and come.
- * @param inside vCPUs that are inside KVM_RUN for a page
- * @returns what takes that back, when nothing runs again
- * @throws {PayloadError} it cannot be done: then nothing has changed
- */
-function exchange(off: readonly NativeParts[], on: readonly NativeParts[], inside: number): (inside: number) => void {
-  const done: ((inside: number) => void)[] = [];
-  const takeBack = (inside: number) => done.toReversed().forEach((undo) => undo(inside));
-  try {
-    for (const parts of off) {
-      parts.revert(inside);
-      done.push((inside) => parts.apply(inside));
-    }
-    for (const parts of on) {
-      parts.apply(inside);
-      done.push((inside) => parts.revert(inside));
-    }
-  } catch (error) {
-    takeBack(inside);
-    throw error;
-  }
-  return takeBack;
 }
 
 function statusOf({ file: { payload, buildId }, state, rc }: Uploaded): PayloadStatus {

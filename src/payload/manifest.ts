@@ -79,7 +79,9 @@ interface Sized {
 
 const NAME = /^[A-Za-z0-9_][A-Za-z0-9._-]{0,126}$/;
 const DIGEST = /^[0-9a-f]{64}$/;
-const PATH = /^(src|payloads)(\/[A-Za-z0-9_][A-Za-z0-9._-]*)+\.(ts|js)$/;
+/** Folders of src have no dots in their names: so no path leads through another one's module. */
+const PATH =
+  /^(src(\/[A-Za-z0-9_][A-Za-z0-9_-]*)*|payloads\/[A-Za-z0-9_][A-Za-z0-9._-]*)\/[A-Za-z0-9_][A-Za-z0-9._-]*\.(ts|js)$/;
 
 /** @throws {PayloadError} EINVAL: a member is missing, unknown, or not what it must be */
 export function parseManifest(json: unknown): Manifest {
@@ -96,7 +98,7 @@ export function parseManifest(json: unknown): Manifest {
     ),
     native: list((where, value) => members(where, value, { name: text(NAME, "a name"), sizeBytes: size })),
   }) as unknown as Manifest;
-  unique("modules", manifest.modules.map(({ path }) => path));
+  unique("modules", [hooksPath(manifest), ...manifest.modules.map(({ path }) => path)]);
   unique("native", manifest.native.map(({ name }) => name));
   if (manifest.hooks !== undefined) unique("hooks.names", manifest.hooks.names);
   if (manifest.modules.length + manifest.native.length === 0 && manifest.hooks === undefined) {

@@ -3,8 +3,9 @@
 import { EINVAL, ENOMEM } from "../linux/errno.ts";
 import { ACCESS, type Access } from "../linux/mapping.ts";
 import { PAGE_SIZE, roundUp } from "../memory/address.ts";
-import { R_X86_64, SHF, SHT } from "./elf_abi.ts";
+import { R_X86_64, SHF, SHT, STB } from "./elf_abi.ts";
 import { type ElfObject, type ElfSection, type ElfSymbol, has } from "./elf_object.ts";
+import { relocationKind } from "./native_relocations.ts";
 import { PayloadError } from "./payload_error.ts";
 
 /** Sections with the same permissions. */
@@ -28,10 +29,13 @@ export interface NativeLayout {
   readonly pages: Readonly<Record<Kind, number>>;
   /** The entry of each symbol in the global offset table: eight bytes of read-only data. */
   readonly got: ReadonlyMap<ElfSymbol, Place>;
+  /** The table's beginning, an entry that is nobody's; undefined: nothing asks for it. */
+  readonly gotBase: Place | undefined;
+  /** A byte of text that is `int3`: where calls of weak symbols lead that nobody has; undefined: there are none. */
+  readonly trap: Place | undefined;
 }
 
 const GOT_ENTRY_BYTES = 8;
-const GOT_RELOCATIONS: readonly number[] = [R_X86_64.GOTPCREL, R_X86_64.GOTPCRELX, R_X86_64.REX_GOTPCRELX];
 
 /**
  * Lays an object out.
@@ -54,16 +58,22 @@ export function layOut(object: ElfObject, mostBytes: number, name: string): Nati
     }
     places.set(section, take(kindOf(section), section.sizeBytes, section.align));
   }
+  let gotBase: Place | undefined, trap: Place | undefined;
   for (const { type, symbol } of object.relocations) {
-    if (!GOT_RELOCATIONS.includes(type) || got.has(symbol)) continue;
-    got.set(symbol, take("readOnly", GOT_ENTRY_BYTES, GOT_ENTRY_BYTES));
+    const { to, from } = relocationKind(type) ?? {},
+      takeEntry = () => take("readOnly", GOT_ENTRY_BYTES, GOT_ENTRY_BYTES);
+    if (to === "table" || from === "table") gotBase ??= takeEntry();
+    if (to === "entry" && !got.has(symbol)) got.set(symbol, takeEntry());
+    if (type === R_X86_64.PLT32 && symbol.place === "undefined" && symbol.binding === STB.WEAK) {
+      trap ??= take("text", 1, 1);
+    }
   }
   const pagesOf = (kind: Kind) => roundUp(ends[kind], PAGE_SIZE) / PAGE_SIZE;
   const pages = { text: pagesOf("text"), readOnly: pagesOf("readOnly"), data: pagesOf("data") };
   const all = pages.text + pages.readOnly + pages.data;
   if (all === 0) throw new PayloadError(EINVAL, `${name}: nothing to load`);
   if (all * PAGE_SIZE > mostBytes) throw tooLarge(name, mostBytes);
-  return { places, pages, got };
+  return { places, pages, got, gotBase, trap };
 }
 
 function kindOf({ flags }: ElfSection): Kind {

@@ -3,7 +3,7 @@
 import { hex } from "../boot/bytes.ts";
 import { EEXIST, EINVAL, ENOENT, EOPNOTSUPP } from "../linux/errno.ts";
 import { nativeSymbols } from "../linux/native_symbols.ts";
-import { STB } from "./elf_abi.ts";
+import { R_X86_64, STB } from "./elf_abi.ts";
 import type { ElfObject, ElfRelocation, ElfSection, ElfSymbol } from "./elf_object.ts";
 import { LIVEPATCH_FUNCS, type ReplacedFunction, replacedFunctions } from "./native_functions.ts";
 import type { NativeImage } from "./native_image.ts";
@@ -91,7 +91,7 @@ export class NativeLoading implements Relocated {
   }
 
   /** See {@linkcode Relocated}. @throws {PayloadError} ENOENT, or EINVAL it is in a section that is not loaded */
-  symbol({ symbol, section, offset }: ElfRelocation): bigint {
+  symbol({ type, symbol, section, offset }: ElfRelocation): bigint {
     const where = `${section.name}+${hex(offset)}`;
     if (symbol.place !== "undefined") {
       const address = this.#definition(symbol);
@@ -103,7 +103,12 @@ export class NativeLoading implements Relocated {
       throw this.#refuse(ENOENT, `${where}: symbol ${symbol.name} is not defined`);
     }
     this.#use(found?.payload);
-    return found?.address ?? 0n;
+    if (found !== undefined) return found.address;
+    return type === R_X86_64.PLT32 ? this.image.address(this.layout.trap!) : 0n;
+  }
+
+  get gotAddress(): bigint {
+    return this.image.address(this.layout.gotBase!);
   }
 
   gotEntry(relocation: ElfRelocation): bigint {

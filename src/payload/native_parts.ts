@@ -20,13 +20,14 @@ function nativePayloads(): NativePayloads {
 /** The objects of one payload, which come and go together. */
 export class NativeParts implements Disposable {
   readonly #parts: readonly NativePayload[];
-  readonly #held: DisposableStack;
 
   /** Loads them. @throws {PayloadError} what is wrong with one; then none is */
-  constructor({ name, native }: Payload) {
+  constructor({ name, native, again }: Payload) {
     using stack = new DisposableStack();
-    this.#parts = native.map((object) => stack.use(nativePayloads().load(object.bytes, `${name}/${object.name}`)));
-    this.#held = stack.move();
+    this.#parts = native.map((object) =>
+      stack.use(nativePayloads().load(object.bytes, `${name}/${object.name}`, again))
+    );
+    stack.move();
   }
 
   /**
@@ -50,13 +51,37 @@ export class NativeParts implements Disposable {
     for (const part of this.#parts.toReversed()) part.revert();
   }
 
-  /** Unloads them. */
+  /** @throws {PayloadError} EBUSY another payload uses one of them */
+  requireUnused(): void {
+    for (const part of this.#parts) part.requireUnused(this.#parts);
+  }
+
+  /** Unloads them. @throws {PayloadError} EBUSY as {@linkcode requireUnused}; then none is unloaded, and it may be tried again */
   [Symbol.dispose](): void {
-    this.#held.dispose();
+    this.requireUnused();
+    for (const part of this.#parts.toReversed()) part[Symbol.dispose]();
   }
 
   #requireNobody(inside: number): void {
     if (this.#parts.length === 0 || inside === 0) return;
     throw new PayloadError(EBUSY, `${inside} vCPUs wait for pages, inside machine code that is to change`);
   }
+}
+
+/**
+ * Takes those of one stack of payloads off from the top, down to what another one has as well, and puts the rest of that
+ * on; or changes nothing. What holds for {@linkcode NativeParts.apply} holds here.
+ */
+export function exchangeParts(stack: readonly NativeParts[], next: readonly NativeParts[], inside: number): void {
+  const first = stack.findIndex((parts, index) => next[index] !== parts), kept = first < 0 ? stack.length : first;
+  using undo = new DisposableStack();
+  for (const parts of stack.slice(kept).toReversed()) {
+    parts.revert(inside);
+    undo.defer(() => parts.apply(inside));
+  }
+  for (const parts of next.slice(kept)) {
+    parts.apply(inside);
+    undo.defer(() => parts.revert(inside));
+  }
+  undo.move();
 }

@@ -24,7 +24,7 @@ export interface NativeParts {
   readonly symbols: ReadonlyMap<string, PayloadSymbol>;
   /** Whose symbols it uses, or whose functions it replaces. */
   readonly uses: ReadonlySet<NativePayload>;
-  /** Whether it has data that its code can change. */
+  /** Whether it has data that its code has changed once it was applied, and that it does not expect. */
   readonly keepsState: boolean;
 }
 
@@ -127,6 +127,15 @@ export class NativePayload implements Disposable {
     this.stack.applied.pop();
   }
 
+  /** @param going what would be unloaded before it. @throws {PayloadError} EBUSY another one uses its symbols, or replaces its functions */
+  requireUnused(going: readonly NativePayload[] = []): void {
+    for (const other of this.stack.loaded.values()) {
+      if (!going.includes(other) && other.uses(this)) {
+        throw new PayloadError(EBUSY, `${this.name}: ${other.name} uses it`);
+      }
+    }
+  }
+
   /**
    * Unloads it; a second time does nothing.
    * @throws {PayloadError} EINVAL it is applied; EBUSY another payload uses its symbols, or replaces its functions
@@ -134,9 +143,7 @@ export class NativePayload implements Disposable {
   [Symbol.dispose](): void {
     if (!this.#isLoaded()) return;
     if (this.state === "APPLIED") throw new PayloadError(EINVAL, `${this.name}: is applied; revert it first`);
-    for (const other of this.stack.loaded.values()) {
-      if (other.uses(this)) throw new PayloadError(EBUSY, `${this.name}: ${other.name} uses it`);
-    }
+    this.requireUnused();
     this.parts.image[Symbol.dispose]();
     this.stack.loaded.delete(this.number);
   }

@@ -11,8 +11,8 @@ import { NativeLoading } from "./native_loading.ts";
 import { NativePayload, type PayloadStack } from "./native_payload.ts";
 import { PayloadError } from "./payload_error.ts";
 
-/** Bytes of a payload's name, as in Xen (XEN_LIVEPATCH_NAME_SIZE, which counts a terminating zero). */
-const MOST_NAME_BYTES = 127;
+/** Bytes of a name: two as Xen has them (XEN_LIVEPATCH_NAME_SIZE, which counts a terminating zero), and a slash between. */
+const MOST_NAME_BYTES = 255;
 
 /** The machine code of a process is one: there is to be one of these a process. */
 export class NativePayloads implements Disposable {
@@ -44,11 +44,12 @@ export class NativePayloads implements Disposable {
 
   /**
    * Loads an object: afterwards it is CHECKED, and its global symbols are there for later ones.
-   * @param name of its own, one line of 1 to 127 bytes
+   * @param name of its own, one line of 1 to 255 bytes
+   * @param again whether it may be applied again although it has data, which are then as they were left
    * @throws {PayloadError} EINVAL, EOPNOTSUPP, ENOENT, EOVERFLOW, ERANGE the object; EEXIST name or symbol; ENOMEM arena
    * @throws {LinuxError} @throws {MachineMemoryError} @throws {MappingLimitError} in every case, nothing has changed
    */
-  load(object: Uint8Array, name: string): NativePayload {
+  load(object: Uint8Array, name: string, again = false): NativePayload {
     const bytes = new TextEncoder().encode(name).length;
     if (bytes === 0 || bytes > MOST_NAME_BYTES || /\p{Cc}/u.test(name)) {
       throw new PayloadError(EINVAL, `a payload's name is one line of 1 to ${MOST_NAME_BYTES} bytes`);
@@ -60,7 +61,8 @@ export class NativePayloads implements Disposable {
     const image = stack.use(new NativeImage(this.machine, this.vmap, layout, number, name));
     const loading = new NativeLoading(name, elf, layout, image, this);
     loading.fill();
-    const functions = loading.functions(), symbols = loading.globals(functions), { uses, keepsState } = loading;
+    const functions = loading.functions(), symbols = loading.globals(functions), { uses } = loading;
+    const keepsState = loading.keepsState && !again;
     const payload = new NativePayload(name, number, { image, functions, symbols, uses, keepsState }, this.#stack);
     this.#stack.loaded.set(number, payload);
     stack.move();

@@ -6,30 +6,46 @@ import { R_X86_64 } from "./elf_abi.ts";
 import type { ElfRelocation } from "./elf_object.ts";
 import { PayloadError } from "./payload_error.ts";
 
-interface Kind {
+/** What a relocation makes of a symbol. */
+export interface RelocationKind {
   readonly name: `${keyof typeof R_X86_64}`;
   readonly sizeBytes: 0 | 4 | 8;
-  /** From what the field counts: 0, its own address; and whether to the symbol or to its entry in the GOT. */
-  readonly value: "S + A" | "S + A - P" | "GOT + A - P";
+  /** What it leads to: the symbol, its entry in the global offset table, or the table. */
+  readonly to: "symbol" | "entry" | "table";
+  /** From where the field counts: 0, its own address, or the table. */
+  readonly from: "zero" | "place" | "table";
   /** What the processor makes of a field of 32 bits: the upper half are zeroes, or copies of the sign. */
   readonly extends?: "zero" | "sign";
 }
 
 /** x86-64 psABI, table 4.9. A call through the PLT becomes a direct one: all that can be called is near. */
-const KINDS: readonly Kind[] = [
-  { name: "NONE", sizeBytes: 0, value: "S + A" },
-  { name: "64", sizeBytes: 8, value: "S + A" },
-  { name: "PC64", sizeBytes: 8, value: "S + A - P" },
-  { name: "32", sizeBytes: 4, value: "S + A", extends: "zero" },
-  { name: "32S", sizeBytes: 4, value: "S + A", extends: "sign" },
-  { name: "PC32", sizeBytes: 4, value: "S + A - P", extends: "sign" },
-  { name: "PLT32", sizeBytes: 4, value: "S + A - P", extends: "sign" },
-  { name: "GOTPCREL", sizeBytes: 4, value: "GOT + A - P", extends: "sign" },
-  { name: "GOTPCRELX", sizeBytes: 4, value: "GOT + A - P", extends: "sign" },
-  { name: "REX_GOTPCRELX", sizeBytes: 4, value: "GOT + A - P", extends: "sign" },
+const KINDS: readonly RelocationKind[] = [
+  { name: "NONE", sizeBytes: 0, to: "symbol", from: "zero" },
+  { name: "64", sizeBytes: 8, to: "symbol", from: "zero" },
+  { name: "PC64", sizeBytes: 8, to: "symbol", from: "place" },
+  { name: "GOTOFF64", sizeBytes: 8, to: "symbol", from: "table" },
+  { name: "PLTOFF64", sizeBytes: 8, to: "symbol", from: "table" },
+  { name: "GOTPC64", sizeBytes: 8, to: "table", from: "place" },
+  { name: "GOT64", sizeBytes: 8, to: "entry", from: "table" },
+  { name: "GOTPLT64", sizeBytes: 8, to: "entry", from: "table" },
+  { name: "GOTPCREL64", sizeBytes: 8, to: "entry", from: "place" },
+  { name: "32", sizeBytes: 4, to: "symbol", from: "zero", extends: "zero" },
+  { name: "32S", sizeBytes: 4, to: "symbol", from: "zero", extends: "sign" },
+  { name: "PC32", sizeBytes: 4, to: "symbol", from: "place", extends: "sign" },
+  { name: "PLT32", sizeBytes: 4, to: "symbol", from: "place", extends: "sign" },
+  { name: "GOTPC32", sizeBytes: 4, to: "table", from: "place", extends: "sign" },
+  { name: "GOT32", sizeBytes: 4, to: "entry", from: "table", extends: "sign" },
+  { name: "GOTPCREL", sizeBytes: 4, to: "entry", from: "place", extends: "sign" },
+  { name: "GOTPCRELX", sizeBytes: 4, to: "entry", from: "place", extends: "sign" },
+  { name: "REX_GOTPCRELX", sizeBytes: 4, to: "entry", from: "place", extends: "sign" },
 ];
 
-const BY_TYPE = new Map<number, Kind>(KINDS.map((kind) => [R_X86_64[kind.name], kind]));
+const BY_TYPE = new Map<number, RelocationKind>(KINDS.map((kind) => [R_X86_64[kind.name], kind]));
+
+/** Undefined: payloads cannot have it. */
+export function relocationKind(type: number): RelocationKind | undefined {
+  return BY_TYPE.get(type);
+}
 
 /** The payload that is relocated. */
 export interface Relocated {
@@ -38,6 +54,8 @@ export interface Relocated {
   symbol(relocation: ElfRelocation): bigint;
   /** The address of the symbol's entry in the global offset table, with the symbol's address in it. */
   gotEntry(relocation: ElfRelocation): bigint;
+  /** The address of the table; asked for only by relocations that need one. */
+  readonly gotAddress: bigint;
 }
 
 /**
@@ -47,15 +65,20 @@ export interface Relocated {
  */
 export function relocate(relocation: ElfRelocation, address: bigint, bytes: Uint8Array, payload: Relocated): void {
   const { type, section, offset, symbol, addend } = relocation;
-  const where = `${payload.name}: ${section.name}+${hex(offset)}`, kind = BY_TYPE.get(type);
-  if (kind === undefined) throw new PayloadError(EOPNOTSUPP, `${where}: unknown relocation type ${type}`);
+  const where = `${payload.name}: ${section.name}+${hex(offset)}`, kind = relocationKind(type);
+  if (kind === undefined) throw new PayloadError(EOPNOTSUPP, `${where}: ${nameOf(type)}: payloads cannot have it`);
   if (kind.sizeBytes === 0) return;
   if (!(offset <= section.sizeBytes - kind.sizeBytes && section.bytes.length > 0)) {
     throw new PayloadError(EINVAL, `${where}: relocation R_X86_64_${kind.name} lies outside the section`);
   }
   if (symbol.index === 0) throw new PayloadError(EINVAL, `${where}: relocation R_X86_64_${kind.name} without a symbol`);
-  const target = kind.value === "GOT + A - P" ? payload.gotEntry(relocation) : payload.symbol(relocation);
-  const from = kind.value === "S + A" ? 0n : address + BigInt(offset), exact = target + addend - from;
+  const to = kind.to === "table"
+    ? payload.gotAddress
+    : kind.to === "entry"
+    ? payload.gotEntry(relocation)
+    : payload.symbol(relocation);
+  const from = kind.from === "zero" ? 0n : kind.from === "table" ? payload.gotAddress : address + BigInt(offset);
+  const exact = to + addend - from;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (kind.sizeBytes === 8) return view.setBigUint64(offset, BigInt.asUintN(64, exact), true);
   const [fits, range] = kind.extends === "zero"
@@ -70,4 +93,10 @@ export function relocate(relocation: ElfRelocation, address: bigint, bytes: Uint
     );
   }
   view.setUint32(offset, Number(BigInt.asUintN(32, exact)), true);
+}
+
+/** As elf.h calls it. */
+function nameOf(type: number): string {
+  const name = Object.entries(R_X86_64).find(([, value]) => value === type)?.[0];
+  return name === undefined ? `unknown relocation type ${type}` : `relocation R_X86_64_${name}`;
 }

@@ -63,9 +63,9 @@ export class SourceTree {
     return new SourceTree(this.root, new Map([...this.#replaced, ...modules]));
   }
 
-  /** Whether there is a module at that path. */
+  /** Whether there is a module at that path: one of src, or one that a payload brings along. */
   async has(path: string): Promise<boolean> {
-    return await this.read(path) !== undefined;
+    return this.#replaced.has(path) || path.startsWith("src/") && await this.read(path) !== undefined;
   }
 
   /** The text of a module by its path from the root; undefined: there is none. */
@@ -75,7 +75,8 @@ export class SourceTree {
     try {
       return await Deno.readTextFile(new URL(path, this.root));
     } catch (error) {
-      if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.IsADirectory) return undefined;
+      const { NotFound, IsADirectory, NotADirectory } = Deno.errors;
+      if ([NotFound, IsADirectory, NotADirectory].some((kind) => error instanceof kind)) return undefined;
       throw error;
     }
   }

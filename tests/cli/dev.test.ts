@@ -1,6 +1,7 @@
 /** `dev`: what is saved is what runs, and what is wrong with it is one line. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { fileUrl } from "../../src/machine/files.ts";
 import { ANY_KVM, testWith } from "../support/capabilities.ts";
 import { assertOneLine, type Command, finish, ROOT, start } from "../support/command.ts";
 
@@ -9,7 +10,7 @@ const GUEST = ["--vcpus", "2", "guests/watch.img"], AT_MODEL = ["--cmdline", "po
 
 /** A directory that is gone afterwards, and its files. */
 async function inDirectory(use: (directory: string) => Promise<void>): Promise<void> {
-  const directory = await Deno.makeTempDir({ prefix: "xenolith-test-" });
+  const directory = await Deno.makeTempDir({ prefix: "xenolith-test a#b c%-" });
   try {
     await use(directory);
   } finally {
@@ -87,17 +88,35 @@ testWith(
         await feedback.next(),
         new RegExp(`^xenolith: device model 1: Error: not today \\(.*${model}:5:9\\)+$`),
       );
+      await Deno.rename(helper, `${helper}.gone`);
+      assertMatch(await feedback.next(), new RegExp(`^xenolith: TypeError: Module not found .* at ${model}:1:24$`));
+      await Deno.rename(`${helper}.gone`, helper);
       await Deno.writeTextFile(`${model}.new`, MODEL("0x40"));
       await Deno.rename(`${model}.new`, model); // as many an editor saves
       assertEquals(await feedback.next(), `xenolith: ${model} (model)${STOOD}`);
       while (!command.stdout.text.endsWith("0x42\n")) await command.stdout.next;
-      assertEquals(await end(command, 5), ["0x11", "0x21", "0x22", "0x42"]);
+      assertEquals(await end(command, 6), ["0x11", "0x21", "0x22", "0x42"]);
+    }),
+);
+
+testWith(
+  [ANY_KVM],
+  "a device model that is no TypeScript is one line, before anything runs",
+  () =>
+    inDirectory(async (directory) => {
+      const model = `${directory}/model.ts`;
+      await save(model, MODEL("1 +* 1"));
+      assertOneLine(
+        await finish("dev", ["--device-model", model, ...AT_MODEL]),
+        64,
+        new RegExp(`^xenolith: ${model}: .*\\(5:43\\)$`),
+      );
     }),
 );
 
 /** A copy of the program, whose sources a test may edit. */
 async function copyTo(directory: string): Promise<URL> {
-  const root = new URL(`file://${directory}/`);
+  const root = fileUrl(`${directory}/`);
   for (const name of ["guests", "tools"]) await Deno.symlink(new URL(name, ROOT), new URL(name, root));
   for (const name of ["deno.json", "deno.lock"]) await Deno.copyFile(new URL(name, ROOT), new URL(name, root));
   const copy = async (folder: string) => {
@@ -118,7 +137,7 @@ testWith(
     inDirectory(async (directory) => {
       const root = await copyTo(directory), answer = "return this.#state.getUint8(STATE.scratch);";
       const original = (path: string) => Deno.readTextFile(new URL(path, ROOT));
-      const write = (path: string, text: string) => save(new URL(path, root).pathname, text);
+      const write = (path: string, text: string) => save(`${directory}/${path}`, text);
       const append = async (path: string) => await write(path, `${await original(path)}\nexport const x = 1;\n`);
       const uart = "src/devices/uart.ts", block = "src/domain/control_block.ts";
       const scratch = async (text: string) => await write(uart, (await original(uart)).replace(answer, text));
@@ -129,6 +148,10 @@ testWith(
       assertEquals(await feedback.next(), `xenolith: dev-1: ${uart} (Uart.readByte)${STOOD}`);
       await scratch("return 0x77;;;)");
       assertMatch(await feedback.next(), /^xenolith: src\/devices\/uart.ts: .*\(\d+:\d+\)$/);
+      const post = "src/devices/post.ts", gone = `${directory}/post.ts`;
+      await Deno.rename(`${directory}/${post}`, gone);
+      assertEquals(await feedback.next(), `xenolith: ${post} is gone: the guest goes on with it`);
+      await Deno.rename(gone, `${directory}/${post}`);
       await append("src/machine/machine.ts");
       const restart = "src/machine/machine.ts needs a restart: no Worker of the domain runs it";
       assertEquals(await feedback.next(), `xenolith: ${restart}`);
@@ -145,7 +168,7 @@ testWith(
       await scratch(answer);
       assertEquals(await feedback.next(), `xenolith: dev-5 reverted${STOOD}`);
       while (!command.stdout.text.endsWith(" 0x0\n")) await command.stdout.next;
-      const values = await end(command, 7);
+      const values = await end(command, 8);
       assertEquals([values[0], values.at(-1)], ["0x0", "0x0"]);
       assert(values.includes("0x77") && values.includes("0x78"), values.join(" "));
     }),

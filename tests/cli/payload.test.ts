@@ -83,6 +83,34 @@ testWith([], "a definition anywhere builds on another payload, twice the same fi
     assertMatch((await payload("info", outputs[0])).stdout, /^depends .*\(another payload, or another hypervisor\)$/m);
   }));
 
+testWith(
+  [],
+  "a definition, its modules, hooks and what they import lie in a folder of any name",
+  () =>
+    inDirectory(async (path) => {
+      const folder = path("a#b c%"),
+        write = (name: string, text: string) => Deno.writeTextFile(`${folder}/${name}`, text);
+      await Deno.mkdir(folder);
+      await write(
+        "fix.ts",
+        'export default { name: "fix", hooks: "./hooks.ts", modules: { "src/new.ts": "./new.ts" } };\n',
+      );
+      await write(
+        "hooks.ts",
+        'import { why } from "./why.ts";\nexport function load(): void {\n  throw new Error(why);\n}\n',
+      );
+      await write("why.ts", 'export const why = "no";\n');
+      await write("new.ts", 'export { why } from "./why.ts";\n');
+      const { status, stderr } = await payload("build", `${folder}/fix.ts`, "-o", path("fix.xpl"));
+      assertEquals([status, stderr], [0, ""]);
+      const { payload: { hooks, modules } } = await decodePayload(await Deno.readFile(path("fix.xpl")));
+      assertEquals([hooks?.names, modules.map((module) => module.path)], [["load"], [
+        "src/new.ts",
+        "payloads/fix/1_why.js",
+      ]]);
+    }),
+);
+
 testWith([], "payload --help lists what there is", async () => {
   const { status, stdout, stderr } = await payload("--help");
   assertEquals([status, stdout], [0, ""]);
@@ -112,6 +140,11 @@ const REFUSED: readonly [string, string[], RegExp][] = [
   ["verify without a key", ["verify", "x.xpl"], /^xenolith: payload verify: --key is missing/],
   ["an unknown option", ["info", "--verbose", "x"], /^xenolith: unknown option --verbose/],
 ];
+
+testWith([], "keys without a control socket, by which payloads come, are bad usage", async () => {
+  const finished = await finish("run", ["--payload-key", "LICENSE", "guests/hello.img"]);
+  assertOneLine(finished, 64, /^xenolith: --payload-key needs --control: payloads come by the control socket$/);
+});
 
 for (const [what, args, line] of REFUSED) {
   testWith([], `payload refuses ${what}`, async () => assertOneLine(await payload(...args), 64, line));

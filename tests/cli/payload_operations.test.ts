@@ -44,6 +44,12 @@ testWith(
         64,
         /^xenolith: upload: fix-uart: there is one already \(EEXIST\)$/,
       );
+      await Deno.writeTextFile(path("bad.xpl"), "damaged");
+      assertOneLine(
+        await payload("load", socket, path("bad.xpl")),
+        64,
+        /^xenolith: load: .*\/bad.xpl: not a payload: begins with [0-9a-f]{14} \(EINVAL\)$/,
+      );
       assertEquals(await says("get", socket, "fix-uart"), ["fix-uart: CHECKED, rc 0, build-id ID"]);
       assertEquals(await says("apply", socket, "fix-uart", ...limit), [
         "fix-uart: applied, the guest stood still for MS",

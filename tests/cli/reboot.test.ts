@@ -1,9 +1,15 @@
 /** --reboot: boots again after a reset, as often as there is one. */
 
 import { assertEquals } from "@std/assert";
+import { ControlClient } from "../../src/cli/control_client.ts";
+import { buildPayload } from "../../src/payload/build.ts";
+import { edit, replace } from "../../src/payload/definition.ts";
+import { encodePayload } from "../../src/payload/format.ts";
 import { ANY_KVM, testWith } from "../support/capabilities.ts";
-import { finish, start } from "../support/command.ts";
+import { finish, ROOT, start } from "../support/command.ts";
 import { REBOOTING } from "../support/real_mode.ts";
+
+const CONSOLE = "src/devices/debug_console.ts";
 
 async function withImage(body: (path: string) => Promise<void>): Promise<void> {
   const path = await Deno.makeTempFile({ prefix: "xenolith-test-" });
@@ -28,6 +34,38 @@ testWith(
       const { status, stdout, lines } = await command.finished();
       assertEquals({ status, stdout }, { status: 9, stdout: "bbb" });
       assertEquals(lines, Array(2).fill(`xenolith: ${image}: the guest asked for a reset`));
+    }),
+);
+
+testWith(
+  [ANY_KVM],
+  "payloads outlive the guest's reset: its first word is theirs already, and they can be reverted",
+  () =>
+    withImage(async (image) => {
+      const definition = { name: "upper", modules: { [CONSOLE]: edit(replace("put(value)", "put(value & ~0x20)")) } };
+      await Deno.writeFile(`${image}.xpl`, await encodePayload(await buildPayload(definition, ROOT)));
+      const socket = `${image}.control`;
+      await using command = start("run", ["--reboot", "--control", socket, image]);
+      const ask = async (what: string, members: Readonly<Record<string, unknown>> = {}) => {
+        using client = await ControlClient.connect(socket);
+        return await client.execute(`payload-${what}`, { name: "upper", limit_ms: 10_000, ...members });
+      };
+      await command.stdout.expect("b");
+      await ask("upload", { file: `${image}.xpl` });
+      await ask("apply");
+      for (const boots of ["bB", "bBB"]) {
+        await command.type("r");
+        await command.stdout.expect(boots);
+      }
+      assertEquals((await ask("get")).state, "APPLIED");
+      await ask("revert");
+      await command.type("r");
+      await command.stdout.expect("bBBb");
+      await command.type(".");
+      const { status, stdout, lines } = await command.finished();
+      assertEquals({ status, stdout }, { status: 9, stdout: "bBBb" });
+      assertEquals(lines, Array(3).fill(`xenolith: ${image}: the guest asked for a reset`));
+      await Deno.remove(`${image}.xpl`);
     }),
 );
 

@@ -10,6 +10,7 @@ import { loadDefinition } from "../../src/payload/load_definition.ts";
 import type { Payload, PayloadModule } from "../../src/payload/manifest.ts";
 import { PayloadError } from "../../src/payload/payload_error.ts";
 import { buildIdOf, SourceTree } from "../../src/payload/source_tree.ts";
+import { objectFile } from "./object_builder.ts";
 import { Tree } from "./tree.ts";
 
 const BELL = "src/devices/bell.ts";
@@ -114,10 +115,11 @@ Deno.test("hooks are one module with the names that it exports; a payload with h
 
 Deno.test("native objects and what the author says are carried as they are", async () => {
   using tree = new Tree();
-  tree.author("loop.o", "\x7fELF");
+  const object = new Uint8Array(objectFile({}));
+  Deno.writeFileSync(tree.author("loop.o", ""), object);
   const said = { description: "d", author: "a", date: "2026-01-02" };
   const { native, again, ...rest } = await built(tree, { name: "fix", ...said, native: { loop: "./loop.o" } });
-  assertEquals([native, again], [[{ name: "loop", bytes: new Uint8Array([127, 69, 76, 70]) }], false]);
+  assertEquals([native, again], [[{ name: "loop", bytes: object }], false]);
   assertEquals([rest.description, rest.author, rest.date], [said.description, said.author, said.date]);
 });
 
@@ -141,6 +143,18 @@ Deno.test("a payload on another one edits what that one left, and depends on it"
   const stray = await decodePayload(await encodePayload(above));
   const error = await assertRejects(() => built(tree, { name: "x", modules: {} }, [stray]), PayloadError);
   assertMatch(error.message, /^above: depends on [0-9a-f]{64}, and under it lies [0-9a-f]{64}$/);
+});
+
+Deno.test("a payload on one with helpers edits a module that imports them", async () => {
+  using tree = new Tree();
+  tree.author("lib/four.ts", "export const four = 4;\n");
+  tree.author("bell.ts", 'import { four } from "./lib/four.ts";\nexport const all = four;\n');
+  const low = await built(tree, { name: "low", modules: { [BELL]: "./bell.ts" } });
+  const below = await decodePayload(await encodePayload(low));
+  const { modules } = await built(tree, { name: "top", modules: { [BELL]: edit(replace("= four", "= -four")) } }, [
+    below,
+  ]);
+  assertEquals(modules.map(({ source }) => source), [low.modules[0].source.replace("= four", "= -four")]);
 });
 
 const REFUSED: readonly [string, PayloadDefinition, number, RegExp][] = [
@@ -190,6 +204,18 @@ const REFUSED: readonly [string, PayloadDefinition, number, RegExp][] = [
     /neither a file nor an edit$/,
   ],
   [
+    "an edit of something else",
+    { name: "x", modules: { [BELL]: { replacements: [{}] } as unknown as string } },
+    EINVAL,
+    /^src\/devices\/bell.ts: neither a file nor an edit$/,
+  ],
+  [
+    "an edit through a module",
+    { name: "x", modules: { [`${BELL}/a.ts`]: edit() } },
+    ENOENT,
+    /a.ts: no such module to edit$/,
+  ],
+  [
     "a hand-over of no module of its own",
     { name: "x", modules: {}, handOver: { [BELL]: "keep" } },
     EINVAL,
@@ -205,6 +231,12 @@ const REFUSED: readonly [string, PayloadDefinition, number, RegExp][] = [
   ["hooks that export nothing", { name: "x", hooks: "./empty.ts" }, EINVAL, /empty.ts: exports no hook: load, /],
   ["hooks that are no TypeScript", { name: "x", hooks: "./broken.ts" }, EINVAL, /broken.ts:2:3: /],
   ["hooks that import nothing", { name: "x", hooks: "./lost.ts" }, ENOENT, /imports .\/none.ts, which is nowhere$/],
+  [
+    "a native object that is none",
+    { name: "x", native: { loop: "./empty.ts" } },
+    EINVAL,
+    /\/empty.ts: not an ELF file$/,
+  ],
   ["a native object that is missing", { name: "x", native: { loop: "./none.o" } }, ENOENT, /none.o: no such file$/],
 ];
 

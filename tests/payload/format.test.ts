@@ -98,6 +98,16 @@ const REFUSED: readonly [string, Promise<Uint8Array<ArrayBuffer>>, RegExp][] = [
   ["__proto__", file(JSON.stringify(MINIMUM).replace("{", '{"__proto__":{},')), /^manifest has a member "__proto__"/],
   ["again as a word", file({ ...MINIMUM, again: "yes" }), /^manifest: again is not true or false$/],
   [
+    "a path through a module",
+    file({ ...MINIMUM, modules: [{ ...MODULE, path: "src/a.ts/b.ts" }] }),
+    /modules\[0\].path is not the path/,
+  ],
+  [
+    "a module in the place of its hooks",
+    file({ ...MINIMUM, modules: [{ ...MODULE, path: `payloads/${MINIMUM.name}/hooks.js` }] }),
+    /modules has payloads\/\S+\/hooks.js twice/,
+  ],
+  [
     "a path out of the tree",
     file({ ...MINIMUM, modules: [{ ...MODULE, path: "src/../../a.ts" }] }),
     /modules\[0\].path is not the path/,
@@ -165,7 +175,8 @@ const payloads: fc.Arbitrary<Payload> = fc.record({
   date: text(),
   modules: fc.uniqueArray(
     fc.record({
-      path: fc.tuple(fc.constantFrom("src", "payloads"), word(), word()).map((parts) => `${parts.join("/")}.ts`),
+      path: fc.oneof(fc.constantFrom("src", "src/a"), word().map((name) => `payloads/${name}`))
+        .chain((folder) => word().map((name) => `${folder}/${name}.ts`)),
       source: text(),
       replaces: fc.option(digest()),
       handOver: fc.constantFrom("keep" as const, "reset" as const),

@@ -4,27 +4,22 @@ import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { EAGAIN, EBUSY, EEXIST, EINVAL, EIO, ENOENT, EPERM, errnoName, ETIME } from "../../src/linux/errno.ts";
 import { buildPayload } from "../../src/payload/build.ts";
 import { edit, type PayloadDefinition, replace } from "../../src/payload/definition.ts";
-import { decodePayload, encodePayload, type PayloadFile } from "../../src/payload/format.ts";
+import { decodePayload, encodePayload } from "../../src/payload/format.ts";
 import { LivePatching } from "../../src/payload/live_patching.ts";
-import { loadDefinition } from "../../src/payload/load_definition.ts";
 import { PayloadError } from "../../src/payload/payload_error.ts";
 import { parsePublicKey, signPayload } from "../../src/payload/signature.ts";
 import { viewAt } from "../../src/linux/mapping.ts";
 import { nativeSymbols } from "../../src/linux/native_symbols.ts";
 import { ANY_KVM, program, testWith } from "../support/capabilities.ts";
+import { buildExample } from "./build_example.ts";
 import { compile, LIVEPATCH_H } from "./native_machine.ts";
 import { PatchedGuest } from "../support/patched_guest.ts";
 
-const HERE = new URL(import.meta.url), EXAMPLES = new URL("../../examples/payloads/", import.meta.url);
+const HERE = new URL(import.meta.url);
 /** Long enough for a machine that does other things besides. */
 const SLOW = { limitMs: 5000 };
 
 type Bytes = Uint8Array<ArrayBuffer>;
-
-async function example(name: string, on: readonly PayloadFile[] = []): Promise<Bytes> {
-  const url = new URL(`${name}.ts`, EXAMPLES);
-  return await encodePayload(await buildPayload(await loadDefinition(url), url, { on }));
-}
 
 async function built(definition: PayloadDefinition, on: readonly Bytes[] = []): Promise<Bytes> {
   const below = await Promise.all(on.map((bytes) => decodePayload(bytes)));
@@ -61,7 +56,7 @@ async function refused(operation: Promise<unknown>, errno: number, message: stri
     [errnoName(errno), true],
     error.message,
   );
-  assertEquals(error.message.includes("\n"), false);
+  assertEquals([error.message.includes("\n"), error.message.includes("xenolith-generations")], [false, false]);
 }
 
 testWith(
@@ -71,7 +66,7 @@ testWith(
     await using run = await patched();
     const { guest, patching } = run;
     await guest.until(0);
-    const { name, state } = await patching.upload(await example("fix-uart"));
+    const { name, state } = await patching.upload(await buildExample("fix-uart"));
     assertEquals([name, state, patching.list().length], ["fix-uart", "CHECKED", 1]);
     const { pausedMs } = await patching.apply(name, SLOW);
     assert(pausedMs > 0);
@@ -108,7 +103,7 @@ testWith([ANY_KVM], "what serves a guest's xenstore is replaced, and the guest's
 testWith([ANY_KVM], "a running model gets one more port, which is nobody's again after the revert", async () => {
   await using run = await patched("port=0x4e9");
   const { guest, patching } = run;
-  await patching.upload(await example("add-port"));
+  await patching.upload(await buildExample("add-port"));
   assertEquals(await guest.lines(2), [0xff, 0xff]);
   await patching.apply("add-port", SLOW);
   await guest.until(0xe9);
@@ -123,7 +118,7 @@ testWith([ANY_KVM], "a running model gets one more port, which is nobody's again
 testWith([ANY_KVM], "an exit handler is instrumented, and is as before after the revert", async () => {
   await using run = await patched();
   const { guest, patching } = run, counted = () => guest.machine.statistics.exits["reason 63"] ?? 0;
-  await patching.upload(await example("count-exits"));
+  await patching.upload(await buildExample("count-exits"));
   await patching.apply("count-exits", SLOW);
   for (let tries = 0; counted() === 0 && tries < 1000; tries++) await guest.lines(1); // some were said before
   assert(counted() > 0);
@@ -149,7 +144,7 @@ testWith(
     });
     await using patching = new LivePatching(guest.succession);
     await guest.until(2);
-    await patching.upload(await example("selection-rule"));
+    await patching.upload(await buildExample("selection-rule"));
     await patching.apply("selection-rule", SLOW);
     await guest.until(1);
     await patching.revert("selection-rule", SLOW);
@@ -202,7 +197,7 @@ testWith(
   async () => {
     await using run = await patched();
     const { guest, patching } = run;
-    await patching.upload(await example("veto"));
+    await patching.upload(await buildExample("veto"));
     await refused(patching.apply("veto", SLOW), EINVAL, "veto: hook preApply: Error: veto never wants to be applied");
     assertEquals([patching.get("veto").state, patching.get("veto").rc], ["CHECKED", -EINVAL]);
     for (
@@ -288,13 +283,21 @@ testWith(
   [ANY_KVM],
   "what keeps state is not applied again after its revert, and one operation runs at a time",
   async () => {
-    await using run = await patched();
-    const { guest, patching } = run;
+    await using guest = await PatchedGuest.start("watch", { vcpus: 2 });
+    const { succession } = guest, during: number[] = [];
+    await using patching = new LivePatching({
+      prepare: (...generation) => {
+        during.push(patching.get("once").rc);
+        return succession.prepare(...generation);
+      },
+      take: (...generation) => succession.take(...generation),
+    });
     await patching.upload(await built({ ...scratch("once", "0x55"), again: false }));
     const first = patching.apply("once", SLOW);
     await refused(patching.revert("once", SLOW), EAGAIN, "an operation on once runs");
-    assertEquals(patching.get("once").rc, -EAGAIN);
     await first;
+    await refused(patching.apply("once", SLOW), EINVAL, "once: applied already");
+    assertEquals([during, patching.get("once").rc], [[-EAGAIN], 0], "what has not begun has no result");
     await patching.revert("once", SLOW);
     await refused(patching.apply("once", SLOW), EINVAL, "once: was reverted, and keeps state");
     await guest.until(0);
@@ -359,7 +362,11 @@ testWith([ANY_KVM], "operations in any order under load end where they began, an
     seed = Deno.env.get("XENOLITH_SEED") ?? `${Date.now() % 1e6}`;
   await using run = await patched("", 4);
   const { guest, patching } = run;
-  const payloads = [await built(scratch("a", "0x11")), await built(scratch("b", "0x22")), await example("count-exits")];
+  const payloads = [
+    await built(scratch("a", "0x11")),
+    await built(scratch("b", "0x22")),
+    await buildExample("count-exits"),
+  ];
   const names = ["a", "b", "count-exits"];
   let state = Number(seed) || 1;
   const random = (below: number) => (state = state * 48271 % 2147483647) % below;

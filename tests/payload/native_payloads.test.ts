@@ -56,16 +56,17 @@ static int (*const functions[2])(int) = { add, twice };
 extern int elsewhere(void) __attribute__((weak));
 int run(int which, int x) { return functions[which](x); }
 int letter(int at) { return text[at]; }
-int has_elsewhere(void) { return elsewhere != 0; }
+int has_elsewhere(void) { return elsewhere ? elsewhere() : 0; }
 `;
 
 testWith(
   [GCC],
   "code of every model that fits runs where it was placed, each part with its own permissions",
   async () => {
-    for (const option of ["-fPIC", "-fPIE", "-mcmodel=medium", "-fno-plt"]) {
+    const models = ["-fPIC", "-fPIE", "-mcmodel=medium", "-fno-plt", "-mcmodel=medium -fPIC -mlarge-data-threshold=4"];
+    for (const option of [...models, "-mcmodel=large -fPIC", "-mcmodel=large -fno-pic"]) {
       using test = new NativeMachine();
-      const payload = test.payloads.load(await compile(ARITHMETIC, option), `arithmetic ${option}`);
+      const payload = test.payloads.load(await compile(ARITHMETIC, ...option.split(" ")), `arithmetic ${option}`);
       const results = [call(payload, "run", 0, 10), call(payload, "run", 0, 1), call(payload, "run", 1, 21)];
       assertEquals(results, [14, 19, 42], option);
       assertEquals([variable(payload, "sum"), call(payload, "letter", 2)], [19, "n".charCodeAt(0)]);

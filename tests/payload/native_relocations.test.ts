@@ -4,13 +4,15 @@ import { assertEquals, assertThrows } from "@std/assert";
 import { EINVAL, ENOENT, EOPNOTSUPP, EOVERFLOW } from "../../src/linux/errno.ts";
 import { R_X86_64 } from "../../src/payload/elf_abi.ts";
 import { type ElfRelocation, parseElfObject } from "../../src/payload/elf_object.ts";
-import { relocate } from "../../src/payload/native_relocations.ts";
+import { relocate, relocationKind } from "../../src/payload/native_relocations.ts";
 import { PayloadError } from "../../src/payload/payload_error.ts";
 import { objectFile, TEXT } from "./object_builder.ts";
 
 const SECTION = 0x7f12_3456_7000n, OFFSET = 4, PLACE = SECTION + 4n, SECTION_BYTES = 16;
 /** Of the symbol's entry in the global offset table. */
 const GOT = PLACE + 0x1000n;
+/** Of the table. */
+const TABLE = PLACE + 0x800n;
 const UNUSED = 0xaa;
 
 type Type = `${keyof typeof R_X86_64}`;
@@ -28,7 +30,7 @@ function relocation(type: number, addend: bigint, offset = OFFSET, symbol: strin
 /** What stands in the section afterwards. */
 function relocated(one: ElfRelocation, symbol: bigint): Uint8Array {
   const bytes = new Uint8Array(SECTION_BYTES).fill(UNUSED);
-  relocate(one, SECTION, bytes, { name: "test", symbol: () => symbol, gotEntry: () => GOT });
+  relocate(one, SECTION, bytes, { name: "test", symbol: () => symbol, gotEntry: () => GOT, gotAddress: TABLE });
   return bytes;
 }
 
@@ -60,6 +62,17 @@ Deno.test("each type of relocation writes S, A and P as the psABI has them, up t
   for (const type of ["GOTPCREL", "GOTPCRELX", "REX_GOTPCRELX"] as const) {
     cases.push([type, 0n, -4n, 0x1000n - 4n], [type, 0n, high - 0x1000n, high], [type, 0n, low - 0x1000n, low]);
   }
+  const table: [type: Type, value: bigint][] = [
+    ["GOTOFF64", PLACE - 1n - TABLE],
+    ["PLTOFF64", PLACE - 1n - TABLE],
+    ["GOTPC64", 0x7ffn],
+    ["GOTPC32", 0x7ffn],
+    ["GOT64", 0x7ffn],
+    ["GOT32", 0x7ffn],
+    ["GOTPLT64", 0x7ffn],
+    ["GOTPCREL64", 0xfffn],
+  ];
+  for (const [type, value] of table) cases.push([type, PLACE, -1n, value]);
   for (const [type, symbol, addend, value] of cases) {
     const sizeBytes = type.endsWith("64") ? 8 : 4, what = `${type}: ${symbol} + ${addend}`;
     const bytes = relocated(relocation(R_X86_64[type], addend), symbol);
@@ -67,7 +80,10 @@ Deno.test("each type of relocation writes S, A and P as the psABI has them, up t
   }
   const nothing = relocated(relocation(R_X86_64.NONE, 1n, 99, 0), 2n);
   assertEquals(nothing, new Uint8Array(SECTION_BYTES).fill(UNUSED));
-  assertEquals(new Set(cases.map(([type]) => type)).size, Object.keys(R_X86_64).length - 1, "all but NONE");
+  const taken = new Set(["NONE", ...cases.map(([type]) => type)]);
+  for (const [name, type] of Object.entries(R_X86_64)) {
+    assertEquals(relocationKind(type)?.name === name, taken.has(name), name);
+  }
 });
 
 Deno.test("a value that does not fit is refused: symbol, section, offset, value and range in one line", () => {
@@ -95,7 +111,12 @@ Deno.test("a value that does not fit is refused: symbol, section, offset, value 
 Deno.test("a relocation of unknown type, outside its section, or for no symbol is refused", () => {
   const type = R_X86_64.PC32;
   const cases: [one: ElfRelocation, errno: number, message: string][] = [
-    [relocation(99, 0n), EOPNOTSUPP, "test: .text+0x4: unknown relocation type 99"],
+    [relocation(99, 0n), EOPNOTSUPP, "test: .text+0x4: unknown relocation type 99: payloads cannot have it"],
+    [
+      relocation(R_X86_64.TPOFF32, 0n),
+      EOPNOTSUPP,
+      "test: .text+0x4: relocation R_X86_64_TPOFF32: payloads cannot have it",
+    ],
     [relocation(type, 0n, 13), EINVAL, "test: .text+0xd: relocation R_X86_64_PC32 lies outside the section"],
     [relocation(R_X86_64["64"], 0n, 9), EINVAL, "test: .text+0x9: relocation R_X86_64_64 lies outside the section"],
     [relocation(type, 0n, 2 ** 60), EINVAL, "test: .text+0x1000000000000000: relocation R_X86_64_PC32 lies outside"],
@@ -112,6 +133,7 @@ Deno.test("a relocation of unknown type, outside its section, or for no symbol i
       throw missing;
     },
     gotEntry: () => 0n,
+    gotAddress: 0n,
   };
   const error = assertThrows(() => relocate(relocation(type, 0n), SECTION, new Uint8Array(16), nobody), PayloadError);
   assertEquals(error, missing);

@@ -22,9 +22,11 @@ export class Tree implements Disposable {
     for (const [path, text] of Object.entries(TREE)) this.write(new URL(path, this.root), text);
   }
 
-  /** Writes a file of the author's. */
-  author(path: string, text: string): void {
-    this.write(new URL(path, this.definition), text);
+  /** Writes a file of the author's. @returns its URL */
+  author(path: string, text: string): URL {
+    const url = new URL(path, this.definition);
+    this.write(url, text);
+    return url;
   }
 
   write(url: URL, text: string): void {
