@@ -27,8 +27,10 @@ type Rule = (key: string) => string;
 const macro = (prefix: string, renamed: Record<string, string> = {}): Rule => (key) => prefix + (renamed[key] ?? key);
 const layout = (structure: string): Rule => (key) =>
   key === "bytes" ? `sizeof(struct ${structure})` : `offsetof(struct ${structure}, ${key})`;
-const ring = (structure: string, element: string): Rule => (key) =>
-  key === "entry" ? `sizeof(${element})` : `offsetof(struct ${structure}, ${key})`;
+const ring = (structure: string, element: string): Rule => (key) => {
+  if (key === "align") return `${structure.toUpperCase()}_ALIGN_SIZE`;
+  return key === "entry" ? `sizeof(${element})` : `offsetof(struct ${structure}, ${key})`;
+};
 
 /** The registers that the specification calls after driver and device, and Linux after the rings. */
 const RINGS = { MAGIC: "MAGIC_VALUE" } as Record<string, string>;
