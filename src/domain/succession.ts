@@ -7,7 +7,7 @@ import { EBUSY, EIO } from "../linux/errno.ts";
 import { ServerViews } from "../ioreq/server_view.ts";
 import type { CarrierStart } from "./carrier.ts";
 import { CrewMember, type CrewOwner } from "./crew.ts";
-import { happensBefore } from "./grace.ts";
+import { happensBefore, withinPatience } from "./grace.ts";
 import type { ModelStart } from "./messages.ts";
 import type { ModelProcesses } from "./model_processes.ts";
 import { type Crew, Quiescence, type QuiescenceParts } from "./quiescence.ts";
@@ -163,6 +163,8 @@ export class Succession {
     const isLoaded = await this.#happens(loading, performance.now() + this.patienceMs);
     const why = isLoaded ? (await loading).find((why) => why !== undefined) : "it does not load";
     if (why === undefined) return generation;
+    // Deno has something to say of code that goes while it is being loaded.
+    if (this.#isClosed) await withinPatience(loading);
     this.#drop(generation);
     throw this.#isClosed ? runIsOver() : new SuccessionError(EIO, why);
   }
