@@ -98,7 +98,7 @@ export class Succession {
   constructor(private readonly parts: SuccessionParts) {
     this.#views = new ServerViews(parts.control.servers);
     this.#rest = new Quiescence(parts, this.#views);
-    this.patienceMs = parts.patienceMs;
+    this.patienceMs = Math.round(parts.patienceMs);
   }
 
   /**
@@ -161,7 +161,9 @@ export class Succession {
       processes.prepare(urls.process),
     ]);
     const isLoaded = await this.#happens(loading, performance.now() + this.patienceMs);
-    const why = isLoaded ? (await loading).find((why) => why !== undefined) : "it does not load";
+    const why = isLoaded
+      ? (await loading).find((why) => why !== undefined)
+      : `the new code does not load within ${this.patienceMs} ms`;
     if (why === undefined) return generation;
     // Deno has something to say of code that goes while it is being loaded.
     if (this.#isClosed) await withinPatience(loading);
@@ -267,7 +269,7 @@ export class Succession {
     for (const member of members) {
       if (await this.#happens(member.ready, deadlineMs)) continue;
       if (this.#isClosed) return undefined;
-      member.giveUp(`it does not begin`);
+      member.giveUp(`it does not begin within ${this.patienceMs} ms`);
     }
     return members.find(({ failure }) => failure !== undefined);
   }

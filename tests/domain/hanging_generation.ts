@@ -31,8 +31,8 @@ async function ofModels(urls: Partial<typeof WORKER_URLS>, word: number, why: Re
 }
 
 const SCENES: Record<string, () => Promise<void>> = {
-  model: () => ofModels({}, HANGS, /^device model 1: it does not begin$/),
-  module: () => ofModels({ model: at("hanging_module") }, 0, /^it does not load$/),
+  model: () => ofModels({}, HANGS, /^device model 1: it does not begin within 1500 ms$/),
+  module: () => ofModels({ model: at("hanging_module") }, 0, /^the new code does not load within 1500 ms$/),
   async service() {
     await using guest = await PatchedGuest.start("xenstore", { cmdline: "wait" });
     await guest.expect(/waiting/);

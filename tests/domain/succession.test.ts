@@ -120,9 +120,11 @@ testWith(
 const MODEL = new URL("./failing_model.ts", import.meta.url).href;
 
 /** A guest that reads the model's port all the time. */
-async function startTold(): Promise<{ guest: PatchedGuest; told: Int32Array<SharedArrayBuffer> }> {
+async function startTold(
+  carrier: "worker" | "native" = "worker",
+): Promise<{ guest: PatchedGuest; told: Int32Array<SharedArrayBuffer> }> {
   const told = new Int32Array(new SharedArrayBuffer(8)), deviceModels = [{ module: MODEL, configuration: told }];
-  const guest = await PatchedGuest.start("watch", { vcpus: 2, cmdline: "port=0x600", deviceModels });
+  const guest = await PatchedGuest.start("watch", { vcpus: 2, cmdline: "port=0x600", deviceModels, carrier });
   assertEquals(await guest.lines(1), [7]);
   return { guest, told };
 }
@@ -131,6 +133,7 @@ async function startTold(): Promise<{ guest: PatchedGuest; told: Int32Array<Shar
 const FAILURES: Record<string, [urls: Partial<typeof WORKER_URLS>, told: number, why: RegExp]> = {
   "a model fails": [{}, 1, /^device model 1: RangeError: as it was told/],
   "a carrier fails": [{ carrier: at("failing_service") }, 0, /^vCPU 0: RangeError: as it is/],
+  "a dispatcher fails": [{ dispatcher: at("failing_service") }, 0, /^dispatcher 0: RangeError: as it is/],
 };
 
 function at(module: string): string {
@@ -139,7 +142,7 @@ function at(module: string): string {
 
 for (const [what, [urls, word, why]] of Object.entries(FAILURES)) {
   testWith([ANY_KVM], `where ${what} in the next generation, all is as before, and nothing stays of it`, async () => {
-    const { guest, told } = await startTold();
+    const { guest, told } = await startTold(urls.dispatcher === undefined ? "worker" : "native");
     await using _ = guest;
     const { succession } = guest, held = () => [...Deno.readDirSync("/proc/self/fd")].length;
     const options = { limitMs: LIMIT_MS, resets: true };
