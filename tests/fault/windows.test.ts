@@ -174,8 +174,10 @@ testRace(
 );
 
 testWith([KVM, USERFAULT], "a time-out ends the run of a vCPU that waits, while gfn pages are asked for", async () => {
-  const args = ["run", "--allow-all", "--no-check", "tests/support/window_slots.ts"];
-  const child = new Deno.Command(Deno.execPath(), { args, cwd: ROOT, stdout: "piped", stderr: "piped" }).spawn();
+  const TMPDIR = Deno.makeTempDirSync({ prefix: "xenolith-test-" }); // it just exits
+  await using _ = { [Symbol.asyncDispose]: () => Deno.remove(TMPDIR, { recursive: true }) };
+  const args = ["run", "--allow-all", "--no-check", "tests/support/window_slots.ts"], env = { TMPDIR };
+  const child = new Deno.Command(Deno.execPath(), { args, cwd: ROOT, env, stdout: "piped", stderr: "piped" }).spawn();
   const timer = setTimeout(() => child.kill("SIGKILL"), 60_000);
   const { stdout, stderr, signal } = await child.output();
   clearTimeout(timer);

@@ -68,5 +68,6 @@ export class StorageDaemon implements AsyncDisposable {
     await this.kill().catch(() => {});
     await this.#child.stdin.close().catch(() => {});
     await this.#child.stdout.cancel();
+    await Deno.remove(this.socket).catch(() => {}); // which it would have done, had it been asked to end
   }
 }
