@@ -1,7 +1,8 @@
 /** `payload upload` and its like: operations on the payloads of a run, as xen-livepatch(8) has them. */
 
 import { errnoName } from "../linux/errno.ts";
-import type { Aftermath, Pause, PayloadStatus } from "../payload/live_patching.ts";
+import type { PayloadStatus } from "../payload/live_patching.ts";
+import { type Aftermath, describeAftermath, describePause, type Pause } from "../payload/pause.ts";
 import { ControlClient, ControlRefusal, RunUnavailable } from "./control_client.ts";
 import type { OperationArguments, OperationLimits } from "./payload_arguments.ts";
 
@@ -81,15 +82,6 @@ async function act(
 ): Promise<string> {
   const members = { name, ...(nodeps && { nodeps }), ...(limitMs !== undefined && { limit_ms: limitMs }) };
   return describePause(await client.execute(`payload-${command}`, members) as unknown as Pause);
-}
-
-/** How long it took, for people. */
-export function describePause({ pausedMs, failed }: Pause): string {
-  return `the guest stood still for ${pausedMs.toFixed(1)} ms${describeAftermath({ failed })}`;
-}
-
-function describeAftermath({ failed }: Aftermath): string {
-  return failed.map((line) => `; but ${line}`).join("");
 }
 
 function describe({ name, state, rc, buildId }: PayloadStatus): string {

@@ -1,10 +1,8 @@
 /** The process of a device model as the domain sees it: started, killed, and what it has said last. */
 
+import { kill, PERMISSIONS } from "./child_process.ts";
 import { IN_TURN, LOADED, MODEL_PROCESS } from "./process_words.ts";
 import type { ProcessSpecification } from "./specification.ts";
-
-/** What a device model may do beside its system calls. */
-const PERMISSIONS = ["--no-prompt", "--cached-only", "--allow-ffi", "--allow-read", "--allow-write"];
 
 /** How one has ended. */
 export interface ModelEnd {
@@ -42,11 +40,7 @@ export class ModelChild {
 
   /** Its state lies with the server, in an order in which it may die at any moment: there is no gentler way. */
   kill(): void {
-    try {
-      this.#child.kill("SIGKILL");
-    } catch (error) {
-      if (!(error instanceof TypeError)) throw error; // it has been reaped, and is nobody's any more
-    }
+    kill(this.#child);
   }
 
   async #end(): Promise<ModelEnd> {

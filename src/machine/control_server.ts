@@ -2,6 +2,7 @@
 
 import { STATUS } from "../domain/outcome.ts";
 import { SHUTDOWN_REQUESTS, type ShutdownRequest } from "../domain/xen_state.ts";
+import { linesOf } from "./lines.ts";
 import type { Machine } from "./machine.ts";
 import { UsageError } from "./options.ts";
 
@@ -93,7 +94,9 @@ export class ControlServer implements AsyncDisposable {
     const writer = connection.writable.getWriter();
     const send = (message: unknown) => writer.write(new TextEncoder().encode(JSON.stringify(message) + "\n"));
     try {
-      for await (const line of lines(connection.readable)) await send(await this.#answer(line, machine));
+      for await (const line of linesOf(connection.readable, requireShort)) {
+        if (line.trim() !== "") await send(await this.#answer(line, machine));
+      }
     } catch (error) {
       await send({ error: error instanceof Error ? error.message : String(error) }).catch(() => {});
     } finally {
@@ -129,13 +132,7 @@ function close(connection: Deno.UnixConn): void {
   }
 }
 
-/** The lines of a stream; an unfinished last one is dropped. @throws {ControlError} a line that never ends */
-async function* lines(readable: ReadableStream<Uint8Array<ArrayBuffer>>): AsyncGenerator<string> {
-  let rest = "";
-  for await (const chunk of readable.pipeThrough(new TextDecoderStream())) {
-    const parts = (rest + chunk).split("\n");
-    rest = parts.pop()!;
-    for (const line of parts) if (line.trim() !== "") yield line;
-    if (rest.length > MAX_LINE_BYTES) throw new ControlError(`a line of more than ${MAX_LINE_BYTES} bytes`);
-  }
+/** @throws {ControlError} a line that never ends */
+function requireShort(unfinished: string): void {
+  if (unfinished.length > MAX_LINE_BYTES) throw new ControlError(`a line of more than ${MAX_LINE_BYTES} bytes`);
 }

@@ -7,6 +7,7 @@ import type { LivePatching } from "./live_patching.ts";
 import type { Payload } from "./manifest.ts";
 import { ModelCopies, type ModelCopy } from "./model_copies.ts";
 import { ModuleGraph } from "./module_graph.ts";
+import { describePause } from "./pause.ts";
 import { PayloadError } from "./payload_error.ts";
 
 /** A save is worth a longer wait than a payload that somebody else has made. */
@@ -104,7 +105,7 @@ export class Development implements AsyncDisposable {
       const { name } = before!, pause = await patching.revert(name, { limitMs: LIMIT_MS });
       [state.payload, state.replaced] = [undefined, edits.replaced];
       await patching.unload(name);
-      return `${name} reverted${stood(pause)}`;
+      return `${name} reverted: ${describePause(pause)}`;
     }
     const payload = await this.sources.build(`dev-${++this.#count}`, edits), { name } = payload;
     await patching.upload(await encodePayload(payload));
@@ -112,7 +113,7 @@ export class Development implements AsyncDisposable {
       const pause = await patching.replace(name, { limitMs: LIMIT_MS });
       [state.payload, state.replaced] = [payload, edits.replaced];
       if (before !== undefined) await patching.unload(before.name);
-      return `${name}: ${changes(payload, before)}${stood(pause)}`;
+      return `${name}: ${changes(payload, before)}: ${describePause(pause)}`;
     } catch (error) {
       await patching.unload(name);
       throw error;
@@ -128,7 +129,7 @@ export class Development implements AsyncDisposable {
     const pairs = [...this.first.places].map(([url, first]) => [first, copy.places.get(url)!] as const);
     const pause = await patching.refresh(new Map(pairs), LIMIT_MS);
     state.models = copy;
-    return [`${described.join(", ") || "device models as they were"}${stood(pause)}`];
+    return [`${described.join(", ") || "device models as they were"}: ${describePause(pause)}`];
   }
 }
 
@@ -179,10 +180,6 @@ function pathOf(url: string): string {
 
 function named(path: string, functions: readonly string[]): string {
   return `${path} (${functions.length === 0 ? "no function" : functions.join(", ")})`;
-}
-
-function stood({ pausedMs }: { readonly pausedMs: number }): string {
-  return `: the guest stood still for ${pausedMs.toFixed(1)} ms`;
 }
 
 /** A message in which copies have the names of what they are copies of. */

@@ -4,8 +4,8 @@
  */
 
 import { describe } from "../domain/worker.ts";
+import { linesOf } from "../machine/lines.ts";
 import type { Hook, HookContext, HookName } from "./hooks.ts";
-import { lines } from "./hook_lines.ts";
 
 /** To the process: the URL of the hooks' module, then which of its hooks is to run. */
 export type HookStart =
@@ -20,7 +20,7 @@ export interface HookEnd {
 console.log = console.info = console.debug = console.error;
 
 let hooks: Record<string, Hook> = {};
-for await (const line of lines(Deno.stdin.readable)) {
+for await (const line of linesOf(Deno.stdin.readable)) {
   const end: HookEnd = await carryOut(JSON.parse(line));
   await Deno.stdout.write(new TextEncoder().encode(`${JSON.stringify(end)}\n`));
 }

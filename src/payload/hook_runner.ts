@@ -1,17 +1,15 @@
 /** Running a payload's hooks. */
 
 import { EINVAL, ETIME } from "../linux/errno.ts";
+import { kill, PERMISSIONS } from "../domain/child_process.ts";
 import { happensBefore } from "../domain/grace.ts";
-import { lines } from "./hook_lines.ts";
+import { linesOf } from "../machine/lines.ts";
 import type { HookEnd, HookStart } from "./hook_process.ts";
 import type { HookContext, HookName } from "./hooks.ts";
 import { hooksPath, type Payload } from "./manifest.ts";
 import { PayloadError } from "./payload_error.ts";
 
 const PROCESS_URL = new URL("./hook_process.ts", import.meta.url).href;
-
-/** What a hook may do; a device model may as much. */
-const PERMISSIONS = ["--no-prompt", "--cached-only", "--allow-ffi", "--allow-read", "--allow-write"];
 
 /** How long a hook may take, and how long its module may take to load. */
 export const HOOK_LIMIT_MS = 1000, HOOK_LOADING_LIMIT_MS = 60_000;
@@ -27,7 +25,7 @@ export class HookRunner implements AsyncDisposable {
     const command = new Deno.Command(Deno.execPath(), { args, stdin: "piped", stdout: "piped", stderr: "inherit" });
     this.#process = command.spawn();
     this.#input = this.#process.stdin.getWriter();
-    this.#answers = lines(this.#process.stdout);
+    this.#answers = linesOf(this.#process.stdout);
   }
 
   /**
@@ -60,11 +58,7 @@ export class HookRunner implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    try {
-      this.#process.kill("SIGKILL");
-    } catch (error) {
-      if (!(error instanceof TypeError)) throw error; // it is gone
-    }
+    kill(this.#process);
     await this.#input.abort().catch(() => {});
     await this.#process.status;
     await this.#answers.return(undefined).catch(() => {});

@@ -9,6 +9,7 @@ import { HookRunner } from "./hook_runner.ts";
 import type { HookContext, HookName } from "./hooks.ts";
 import { hooksPath, type Payload } from "./manifest.ts";
 import { exchangeParts, NativeParts } from "./native_parts.ts";
+import type { Aftermath, Pause } from "./pause.ts";
 import { PayloadError } from "./payload_error.ts";
 import { RunningSources } from "./running_sources.ts";
 import { type PayloadKey, verifyPayload } from "./signature.ts";
@@ -47,17 +48,6 @@ export interface OperationOptions {
   readonly nodeps?: boolean;
   /** How long vCPUs and device models may take to come to rest; default {@linkcode DEFAULT_LIMIT_MS}. */
   readonly limitMs?: number;
-}
-
-/** What hooks have thrown that have no say, since what they follow is done: a line each. */
-export interface Aftermath {
-  readonly failed: readonly string[];
-}
-
-/** What an operation that has the guest stand still has taken. */
-export interface Pause extends Aftermath {
-  /** Milliseconds for which vCPUs were kept out of the guest. */
-  readonly pausedMs: number;
 }
 
 interface Uploaded {
