@@ -3,19 +3,15 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { fileUrl } from "../../src/machine/files.ts";
 import { ANY_KVM, testWith } from "../support/capabilities.ts";
+import { inDirectory } from "../support/directory.ts";
 import { assertOneLine, type Command, finish, ROOT, start } from "../support/command.ts";
 
 /** The guest says what it reads from port 0x600, or from the UART's scratch register. */
 const GUEST = ["--vcpus", "2", "guests/watch.img"], AT_MODEL = ["--cmdline", "port=0x600", ...GUEST];
 
-/** A directory that is gone afterwards, and its files. */
-async function inDirectory(use: (directory: string) => Promise<void>): Promise<void> {
-  const directory = await Deno.makeTempDir({ prefix: "xenolith-test a#b c%-" });
-  try {
-    await use(directory);
-  } finally {
-    await Deno.remove(directory, { recursive: true });
-  }
+/** A directory whose name means something in a URL. */
+function inOddDirectory(use: (directory: string) => Promise<void>): Promise<void> {
+  return inDirectory((path) => use(path("")), "xenolith-test a#b c%-");
 }
 
 /** Puts a file in the place of the one that is there, as many an editor does: nobody sees half of it. */
@@ -69,7 +65,7 @@ testWith(
   [ANY_KVM],
   "dev runs a device model as it is saved, and goes on with the one before where it fails",
   () =>
-    inDirectory(async (directory) => {
+    inOddDirectory(async (directory) => {
       const model = `${directory}/model.ts`, helper = `${directory}/offset.ts`;
       const offset = (value: number) => save(helper, `export const offset = () => ${value};\n`);
       await offset(1);
@@ -103,7 +99,7 @@ testWith(
   [ANY_KVM],
   "a device model that is no TypeScript is one line, before anything runs",
   () =>
-    inDirectory(async (directory) => {
+    inOddDirectory(async (directory) => {
       const model = `${directory}/model.ts`;
       await save(model, MODEL("1 +* 1"));
       assertOneLine(
@@ -134,7 +130,7 @@ testWith(
   [ANY_KVM],
   "dev replaces the hypervisor's modules as they are saved, and says what needs a restart",
   () =>
-    inDirectory(async (directory) => {
+    inOddDirectory(async (directory) => {
       const root = await copyTo(directory), answer = "return this.#state.getUint8(STATE.scratch);";
       const original = (path: string) => Deno.readTextFile(new URL(path, ROOT));
       const write = (path: string, text: string) => save(`${directory}/${path}`, text);

@@ -5,18 +5,9 @@ import { decodePayload } from "../../src/payload/format.ts";
 import { buildIdOf, PROGRAM_ROOT } from "../../src/payload/source_tree.ts";
 import { testWith } from "../support/capabilities.ts";
 import { assertOneLine, finish, type Finished } from "../support/command.ts";
+import { inDirectory } from "../support/directory.ts";
 
 const FIX = "examples/payloads/fix-uart.ts";
-
-/** A directory for files that are gone afterwards. */
-async function inDirectory(use: (path: (name: string) => string) => Promise<void>): Promise<void> {
-  const directory = await Deno.makeTempDir({ prefix: "xenolith-payload-" });
-  try {
-    await use((name) => `${directory}/${name}`);
-  } finally {
-    await Deno.remove(directory, { recursive: true });
-  }
-}
 
 async function payload(...args: string[]): Promise<Finished> {
   return await finish("payload", args);

@@ -4,16 +4,7 @@ import { assertEquals, assertMatch } from "@std/assert";
 import { EAGAIN, EBUSY, EEXIST, EINVAL, ENOENT, EPERM } from "../../src/linux/errno.ts";
 import { ANY_KVM, testWith } from "../support/capabilities.ts";
 import { assertOneLine, finish, type Finished, ROOT, start } from "../support/command.ts";
-
-/** A directory for sockets and files that are gone afterwards. */
-async function inDirectory(use: (path: (name: string) => string) => Promise<void>): Promise<void> {
-  const directory = await Deno.makeTempDir({ prefix: "xenolith-payload-" });
-  try {
-    await use((name) => `${directory}/${name}`);
-  } finally {
-    await Deno.remove(directory, { recursive: true });
-  }
-}
+import { inDirectory } from "../support/directory.ts";
 
 async function payload(...args: string[]): Promise<Finished> {
   return await finish("payload", args);

@@ -5,6 +5,7 @@ import { DiskError, openDisk } from "../../src/devices/disk_file.ts";
 import * as calls from "../../src/linux/calls.ts";
 import { testWith } from "../support/capabilities.ts";
 import { QEMU_IMG, STORAGE_DAEMON, StorageDaemon } from "../support/storage_daemon.ts";
+import { openDescriptors } from "../support/holdings.ts";
 
 const IN_USE = "somebody else has it";
 
@@ -92,7 +93,3 @@ testWith([QEMU_IMG], "who reads a disk has it together with QEMU's programs that
     assertEquals(await read(), code, `readOnly ${readOnly}`);
   }
 });
-
-function openDescriptors(): number {
-  return [...Deno.readDirSync("/proc/self/fd")].length;
-}

@@ -16,6 +16,7 @@ import {
   echoRequest,
   tcpFlags,
 } from "../support/frames.ts";
+import { openDescriptors } from "../support/holdings.ts";
 
 const MAC = "52:54:00:00:00:01", HOST_MAC = "52:55:0a:00:02:02";
 const ENDS = { fromMac: MAC, toMac: HOST_MAC, from: USER_NETWORK.guest, to: USER_NETWORK.host } as const;
@@ -49,9 +50,8 @@ testWith([LIBSLIRP], "the host answers ARP and pings, and lets connections out, 
 });
 
 testWith([LIBSLIRP], "networks come and go, and leave no descriptor behind", () => {
-  const open = () => [...Deno.readDirSync("/proc/self/fd")].length;
   using _first = new UserNetwork({}); // the library keeps some of its own
-  const before = open();
+  const before = openDescriptors();
   for (let n = 0; n < 20; n++) {
     using network = new UserNetwork({ hostForwards: [] });
     ask(network, arpRequest(ENDS), arpReply);
@@ -59,7 +59,7 @@ testWith([LIBSLIRP], "networks come and go, and leave no descriptor behind", () 
     network.send(frame, frame.length);
     network.settle();
   }
-  assertEquals(open(), before);
+  assertEquals(openDescriptors(), before);
 });
 
 testWith([LIBSLIRP], "when the guest takes nothing, frames wait up to a number, and the rest is lost", () => {

@@ -12,6 +12,7 @@ import type { VirtioTransport } from "../../src/virtio/device.ts";
 import { PROTOCOL_FEATURES } from "../../src/virtio/vhost_user_abi.ts";
 import { bits, FakeBackend } from "../virtio/fake_backend.ts";
 import { layoutOf, TestMemory } from "../virtio/test_ring.ts";
+import { openDescriptors } from "../support/holdings.ts";
 
 /** What there is between a device and its guest. */
 class Scene implements Disposable {
@@ -87,7 +88,6 @@ class Scene implements Disposable {
 }
 
 const AGREED = new Set([9, FEATURE.RING_EVENT_IDX, FEATURE.VERSION_1, FEATURE.ACCESS_PLATFORM]);
-const openDescriptors = () => [...Deno.readDirSync("/proc/self/fd")].length;
 
 Deno.test("a device offers what its backend does, hands on what it is told, and interrupts when it is called", () => {
   const before = openDescriptors();

@@ -14,10 +14,10 @@ import {
   PacketSocket,
 } from "../../src/linux/socket.ts";
 import { SocketPathError } from "../../src/linux/socket_path.ts";
+import { openDescriptors } from "../support/holdings.ts";
 
 const F_GETFD = 1, FD_CLOEXEC = 1;
 const bytes = (...values: number[]) => new Uint8Array(values);
-const openDescriptors = () => [...Deno.readDirSync("/proc/self/fd")].length;
 
 /** A directory for one test's sockets. */
 class Directory implements Disposable {

@@ -8,8 +8,7 @@ import { SocketPathError } from "../../src/linux/socket_path.ts";
 import { connectedPair, receiveMessage, requireStream, sendMessage } from "../../src/linux/stream_message.ts";
 import { StreamSocket } from "../../src/linux/stream_socket.ts";
 import { datagramsAt } from "../support/datagrams.ts";
-
-const openDescriptors = () => [...Deno.readDirSync("/proc/self/fd")].length;
+import { openDescriptors } from "../support/holdings.ts";
 
 Deno.test("bytes and descriptors come over, piece by piece, and then the end", () => {
   const before = openDescriptors();

@@ -1,13 +1,13 @@
 /** LivePatching.attach(): one domain after another, as resets of a guest make them. */
 
-import { assertEquals, assertRejects } from "@std/assert";
+import { assertEquals } from "@std/assert";
 import { EBUSY, EIO } from "../../src/linux/errno.ts";
 import { type Generation, type Succession, SuccessionError } from "../../src/domain/succession.ts";
 import { buildPayload } from "../../src/payload/build.ts";
 import { edit, replace } from "../../src/payload/definition.ts";
 import { encodePayload } from "../../src/payload/format.ts";
 import { LivePatching } from "../../src/payload/live_patching.ts";
-import { PayloadError } from "../../src/payload/payload_error.ts";
+import { refused } from "./refused.ts";
 import { Tree } from "./tree.ts";
 
 /** A domain's, which remembers what it is to run. */
@@ -24,10 +24,6 @@ class Fake implements Pick<Succession, "prepare" | "take"> {
   take(): Promise<number> {
     return this.fails ? Promise.reject(new SuccessionError(EIO, "it does not serve")) : Promise.resolve(1);
   }
-}
-
-async function refused(operation: Promise<unknown>, errno: number, message: string): Promise<void> {
-  assertEquals((await assertRejects(() => operation, PayloadError, message)).errno, errno);
 }
 
 Deno.test("the next domain runs what is applied, and between two of them nothing is changed", async () => {

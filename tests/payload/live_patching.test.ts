@@ -1,63 +1,22 @@
 /** Payloads on a running guest: each kind of change is seen by it, nothing of its work is lost, and refusals change nothing. */
 
-import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { EAGAIN, EBUSY, EEXIST, EINVAL, EIO, ENOENT, EPERM, errnoName, ETIME } from "../../src/linux/errno.ts";
+import { assert, assertEquals } from "@std/assert";
+import { EAGAIN, EBUSY, EEXIST, EINVAL, EIO, ENOENT, EPERM } from "../../src/linux/errno.ts";
+import { viewAt } from "../../src/linux/mapping.ts";
+import { nativeSymbols } from "../../src/linux/native_symbols.ts";
 import { buildPayload } from "../../src/payload/build.ts";
 import { edit, type PayloadDefinition, replace } from "../../src/payload/definition.ts";
-import { decodePayload, encodePayload } from "../../src/payload/format.ts";
+import { encodePayload } from "../../src/payload/format.ts";
 import { LivePatching } from "../../src/payload/live_patching.ts";
 import { PayloadError } from "../../src/payload/payload_error.ts";
 import { parsePublicKey, signPayload } from "../../src/payload/signature.ts";
-import { viewAt } from "../../src/linux/mapping.ts";
-import { nativeSymbols } from "../../src/linux/native_symbols.ts";
 import { ANY_KVM, program, testWith } from "../support/capabilities.ts";
+import { holdings } from "../support/holdings.ts";
+import { PatchedGuest } from "../support/patched_guest.ts";
 import { buildExample } from "./build_example.ts";
 import { compile, LIVEPATCH_H } from "./native_machine.ts";
-import { PatchedGuest } from "../support/patched_guest.ts";
-
-const HERE = new URL(import.meta.url);
-/** Long enough for a machine that does other things besides. */
-const SLOW = { limitMs: 5000 };
-
-type Bytes = Uint8Array<ArrayBuffer>;
-
-async function built(definition: PayloadDefinition, on: readonly Bytes[] = []): Promise<Bytes> {
-  const below = await Promise.all(on.map((bytes) => decodePayload(bytes)));
-  return await encodePayload(await buildPayload(definition, HERE, { on: below }));
-}
-
-/** A payload with hooks that do what its name says. */
-function hooked(name: string): Promise<Bytes> {
-  return built({ ...scratch(name, "0x44"), hooks: "./test_hooks.ts", again: true });
-}
-
-/** The scratch register reads as `value`. */
-function scratch(name: string, value: string, now = "this.#state.getUint8(STATE.scratch)"): PayloadDefinition {
-  return { name, modules: { "src/devices/uart.ts": edit(replace(`return ${now};`, `return ${value};`)) } };
-}
-
-async function patched(cmdline = "", vcpus = 2, image = "watch") {
-  const guest = await PatchedGuest.start(image, { vcpus, cmdline });
-  const patching = new LivePatching(guest.succession);
-  return {
-    guest,
-    patching,
-    async [Symbol.asyncDispose]() {
-      await guest[Symbol.asyncDispose]();
-      await patching[Symbol.asyncDispose]();
-    },
-  };
-}
-
-async function refused(operation: Promise<unknown>, errno: number, message: string | RegExp): Promise<void> {
-  const error = await assertRejects(() => operation, PayloadError);
-  assertEquals(
-    [errnoName(error.errno), error.message.match(message) !== null],
-    [errnoName(errno), true],
-    error.message,
-  );
-  assertEquals([error.message.includes("\n"), error.message.includes("xenolith-generations")], [false, false]);
-}
+import { built, patched, scratch, SLOW } from "./patching.ts";
+import { refused } from "./refused.ts";
 
 testWith(
   [ANY_KVM],
@@ -191,77 +150,6 @@ testWith(
   },
 );
 
-testWith(
-  [ANY_KVM],
-  "a hook vetoes, fails, or takes too long: nothing has changed, and the reason is said",
-  async () => {
-    await using run = await patched();
-    const { guest, patching } = run;
-    await patching.upload(await buildExample("veto"));
-    await refused(patching.apply("veto", SLOW), EINVAL, "veto: hook preApply: Error: veto never wants to be applied");
-    assertEquals([patching.get("veto").state, patching.get("veto").rc], ["CHECKED", -EINVAL]);
-    for (
-      const [name, operation, errno, message] of [
-        ["fails-preApply", "apply", EINVAL, "fails-preApply: hook preApply: RangeError: preApply of fails-preApply"],
-        ["fails-apply", "apply", EINVAL, "fails-apply: hook apply: RangeError: apply of fails-apply"],
-        ["slow-preApply", "apply", ETIME, "slow-preApply: hook preApply takes more than 1000 ms"],
-        ["slow-apply", "apply", ETIME, /^slow-apply: hook apply takes more than \d{1,3} ms$/],
-        ["fails-preRevert", "revert", EINVAL, "fails-preRevert: hook preRevert: RangeError"],
-        ["fails-revert", "revert", EINVAL, "fails-revert: hook revert: RangeError"],
-        ["fails-preRevert", "replace", EINVAL, "fails-preRevert: hook preRevert: RangeError"],
-      ] as const
-    ) {
-      await using run = await patched();
-      const { guest, patching } = run;
-      await patching.upload(await hooked(name));
-      await patching.upload(await built(scratch("other", "0x33")));
-      if (operation !== "apply") await patching.apply(name, SLOW);
-      const before = patching.get(name).state, asked = operation === "replace" ? "other" : name;
-      await refused(patching[operation](asked, name === "slow-apply" ? { limitMs: 500 } : SLOW), errno, message);
-      assertEquals([patching.get(name).state, patching.get("other").state], [before, "CHECKED"]);
-      await guest.until(before === "APPLIED" ? 0x44 : 0);
-      await guest.end();
-    }
-    await refused(patching.upload(await hooked("fails-load")), EINVAL, "fails-load: hook load: RangeError");
-    await guest.end();
-  },
-);
-
-testWith([ANY_KVM], "hooks that come afterwards have no say, and what they throw is said", async () => {
-  await using run = await patched();
-  const { guest, patching } = run;
-  for (const name of ["fails-postApply", "fails-postRevert", "fails-unload"]) {
-    await patching.upload(await hooked(name));
-    const applied = await patching.apply(name, SLOW), { state, rc } = patching.get(name);
-    assertEquals([state, rc], ["APPLIED", 0]);
-    await guest.until(0x44);
-    const reverted = await patching.revert(name, SLOW);
-    assertEquals([patching.get(name).state, patching.get(name).rc], ["CHECKED", 0]);
-    await guest.until(0);
-    const unloaded = await patching.unload(name);
-    const failed = [applied, reverted, unloaded].map(({ failed }) => failed), which = name.slice("fails-".length);
-    const at = ["postApply", "postRevert", "unload"].indexOf(which);
-    assertEquals(failed.map(({ length }) => length), [0, 1, 2].map((index) => index === at ? 1 : 0));
-    assertMatch(failed[at][0], RegExp(`^${name}: hook ${which}: RangeError: ${which} of ${name}`));
-  }
-  await guest.end();
-});
-
-testWith([ANY_KVM], "whoever is replaced is asked, reverted, and told", async () => {
-  const file = await Deno.makeTempFile({ dir: "/tmp", prefix: "xenolith-hooks-" });
-  await using _ = { [Symbol.asyncDispose]: () => Deno.remove(file) };
-  await using run = await patched();
-  const { guest, patching } = run, name = file.slice("/tmp/".length);
-  await patching.upload(await hooked(name));
-  await patching.upload(await built(scratch("other", "0x33")));
-  await patching.apply(name, SLOW);
-  await patching.replace("other", SLOW);
-  await patching.unload(name);
-  const told = (await Deno.readTextFile(file)).split("\n").slice(0, -1);
-  assertEquals(told, ["load", "preApply", "apply", "postApply", "preRevert", "revert", "postRevert", "unload"]);
-  await guest.end();
-});
-
 testWith([ANY_KVM], "a payload whose model does not begin has not taken the state of the one before", async () => {
   await using run = await patched("", 1, "echo");
   const { guest, patching } = run;
@@ -375,12 +263,11 @@ testWith([ANY_KVM], "operations in any order under load end where they began, an
     for (const { name } of applied) await patching.revert(name, SLOW);
     for (const { name } of patching.list()) await patching.unload(name);
   };
-  const held = () => ["fd", "task"].map((what) => [...Deno.readDirSync(`/proc/self/${what}`)].length);
   await patching.upload(payloads[0]);
   await patching.apply("a", SLOW);
   await settle();
   await guest.lines(100); // a Worker's thread ends a while after its isolate
-  const [descriptors, threads] = held();
+  const { descriptors, threads } = holdings();
   for (let round = 0; round < count; round++) {
     const which = random(3), name = names[which], nodeps = { ...SLOW, nodeps: true };
     const operations = [
@@ -398,9 +285,9 @@ testWith([ANY_KVM], "operations in any order under load end where they began, an
     await guest.lines(1);
   }
   await settle();
-  const isMore = () => held()[0] > descriptors || held()[1] > threads;
+  const isMore = () => holdings().descriptors > descriptors || holdings().threads > threads;
   for (let tries = 0; isMore() && tries < 1000; tries++) await guest.lines(1);
-  assertEquals(isMore(), false, `seed ${seed}: ${held()} descriptors and threads, ${[descriptors, threads]} before`);
+  assertEquals(isMore(), false, `seed ${seed}: ${JSON.stringify([holdings(), { descriptors, threads }])}`);
   await guest.until(0);
   await guest.end();
 });

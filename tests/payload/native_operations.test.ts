@@ -1,6 +1,6 @@
 /** Machine code that comes by the operations: several payloads of it, on each other, while vCPU threads run. */
 
-import { assertEquals, assertGreater, assertRejects } from "@std/assert";
+import { assertEquals, assertGreater } from "@std/assert";
 import { ControlClient } from "../../src/cli/control_client.ts";
 import { EBUSY, EINVAL, EIO } from "../../src/linux/errno.ts";
 import { viewAt } from "../../src/linux/mapping.ts";
@@ -11,14 +11,14 @@ import { payloadCommands } from "../../src/payload/control_commands.ts";
 import { edit, type PayloadDefinition, replace } from "../../src/payload/definition.ts";
 import { encodePayload } from "../../src/payload/format.ts";
 import { LivePatching } from "../../src/payload/live_patching.ts";
-import { PayloadError } from "../../src/payload/payload_error.ts";
 import { ANY_KVM, program, testWith } from "../support/capabilities.ts";
 import { PatchedGuest } from "../support/patched_guest.ts";
 import { buildExample } from "./build_example.ts";
 import { compile, LIVEPATCH_H } from "./native_machine.ts";
+import { SLOW } from "./patching.ts";
+import { refused } from "./refused.ts";
 
 const GCC = program("gcc", "gcc");
-const SLOW = { limitMs: 5000 };
 
 const RUN = `${LIVEPATCH_H}
 long entries;
@@ -58,11 +58,6 @@ async function native(
 function code(): Uint8Array {
   const { first, end } = nativeCode();
   return new Uint8Array(viewAt(first, Number(end - first))).slice();
-}
-
-async function refused(operation: Promise<unknown>, errno: number, message: string): Promise<void> {
-  const error = await assertRejects(() => operation, PayloadError, message);
-  assertEquals(error.errno, errno);
 }
 
 testWith(

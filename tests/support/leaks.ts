@@ -7,6 +7,7 @@ import { boot, type BootOptions } from "xenolith/testing";
 import { GateClient } from "../domain/gate_client.ts";
 import { repetitions } from "./capabilities.ts";
 import { DirectedStage, type Errand, WINDOW, WINDOW_GFN, WINDOW_PAGES } from "./directed.ts";
+import { type Holdings, holdings, settledHoldings } from "./holdings.ts";
 import { type TransportName, TRANSPORTS } from "./models/window_played.ts";
 
 /** Boots of each kind between the two counts, and of all kinds before. */
@@ -148,43 +149,24 @@ const KINDS: Record<string, () => Promise<void>> = {
 };
 
 /** What a process holds that a leak would add to. */
-interface Holdings {
-  readonly descriptors: number;
-  readonly threads: number;
+interface MappedHoldings extends Holdings {
   readonly mappings: number;
 }
 
-/** Threads of terminated Workers end a little later: counted is what is left when nothing ends any more. */
-async function holdings(): Promise<Holdings> {
-  let last = count();
-  for (let unchanged = 0; unchanged < 5;) {
-    (globalThis as unknown as { gc(): void }).gc();
-    await new Promise((resolve) => setTimeout(resolve, 20));
-    const now = count();
-    unchanged = now.threads < last.threads || now.descriptors < last.descriptors ? 0 : unchanged + 1;
-    last = now;
-  }
-  return last;
-}
-
-function count(): Holdings {
-  const entries = (path: string) => Array.from(Deno.readDirSync(path)).length;
-  return {
-    descriptors: entries("/proc/self/fd"),
-    threads: entries("/proc/self/task"),
-    mappings: Deno.readTextFileSync("/proc/self/maps").split("\n").length,
-  };
+function settled(): Promise<MappedHoldings> {
+  const mappings = () => Deno.readTextFileSync("/proc/self/maps").split("\n").length;
+  return settledHoldings(() => ({ ...holdings(), mappings: mappings() }), 5);
 }
 
 /**
  * The engine's heaps and the C library's arenas grow to a bound, at any time; a leak grows for ever. So what grew is
  * tried again, and only what grows too much each time stays in the result.
  */
-async function batches(run: () => Promise<void>): Promise<{ before: Holdings; after: Holdings }> {
+async function batches(run: () => Promise<void>): Promise<{ before: MappedHoldings; after: MappedHoldings }> {
   for (let batch = 1;; batch++) {
-    const before = await holdings();
+    const before = await settled();
     for (let round = 0; round < ROUNDS; round++) await run();
-    const after = await holdings();
+    const after = await settled();
     const grew = after.descriptors > before.descriptors || after.threads > before.threads ||
       after.mappings > before.mappings + OWN_MAPPINGS;
     if (!grew || batch === MOST_BATCHES) return { before, after };
@@ -193,7 +175,7 @@ async function batches(run: () => Promise<void>): Promise<{ before: Holdings; af
 
 /** All of them, or one in four where a boot is slow. */
 const kinds = Object.entries(KINDS).filter((_, index) => (index + 1) % (4 / repetitions(4)) === 0);
-const results: Record<string, { before: Holdings; after: Holdings }> = {};
+const results: Record<string, { before: MappedHoldings; after: MappedHoldings }> = {};
 for (let round = 0; round < WARM_UP; round++) for (const [, run] of kinds) await run();
 for (const [kind, run] of kinds) results[kind] = await batches(run);
 console.log(JSON.stringify({ rounds: ROUNDS, ownMappings: OWN_MAPPINGS, results }));

@@ -9,9 +9,9 @@ import { type Served, VhostUserBackend } from "../../src/virtio/vhost_user.ts";
 import { FLAG, PROTOCOL_FEATURES, REQUEST, VERSION } from "../../src/virtio/vhost_user_abi.ts";
 import { BackendGone, VhostUserError } from "../../src/virtio/vhost_user_connection.ts";
 import { bits, FakeBackend, message, number } from "./fake_backend.ts";
+import { openDescriptors } from "../support/holdings.ts";
 
 const RUNS = Number(Deno.env.get("XENOLITH_PROPERTY_RUNS") ?? 300);
-const openDescriptors = () => [...Deno.readDirSync("/proc/self/fd")].length;
 
 /** Both ends. When the frontend waits, the backend has its turn; if that brings nothing, it has waited too long. */
 function connected(stack: DisposableStack, change: (fake: FakeBackend) => void = () => {}) {

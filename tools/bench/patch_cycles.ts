@@ -3,7 +3,9 @@
  * holds before and after. Its arguments: how many, and the seed. Prints one JSON object.
  */
 
-import { examplePayload, PATIENT, WatchedGuest } from "./watched_guest.ts";
+import { buildExample } from "../../tests/payload/build_example.ts";
+import { type Holdings, holdings, settledHoldings } from "../../tests/support/holdings.ts";
+import { PATIENT, WatchedGuest } from "./watched_guest.ts";
 import { LivePatching, type PayloadState } from "../../src/payload/live_patching.ts";
 import { PayloadError } from "../../src/payload/payload_error.ts";
 
@@ -11,16 +13,14 @@ import { PayloadError } from "../../src/payload/payload_error.ts";
 const NAMES = ["fix-uart", "add-port", "count-exits", "selection-rule"];
 
 /** What a process holds that a leak would add to. */
-export interface Holdings {
-  readonly descriptors: number;
-  readonly threads: number;
+export interface ResidentHoldings extends Holdings {
   readonly residentMib: number;
 }
 
 /** What the program prints. */
 export interface CyclesReport {
-  readonly before: Holdings;
-  readonly after: Holdings;
+  readonly before: ResidentHoldings;
+  readonly after: ResidentHoldings;
   /** Operations that were carried out, and that were refused as they had to be. */
   readonly done: number;
   readonly refused: number;
@@ -112,26 +112,8 @@ class Cycles {
   }
 }
 
-/** Threads of terminated Workers end a little later: counted is what is left when nothing ends any more. */
-async function holdings(): Promise<Holdings> {
-  let last = count();
-  for (let unchanged = 0; unchanged < 10;) {
-    (globalThis as unknown as { gc(): void }).gc();
-    await new Promise((resolve) => setTimeout(resolve, 20));
-    const now = count();
-    unchanged = now.threads < last.threads || now.descriptors < last.descriptors ? 0 : unchanged + 1;
-    last = now;
-  }
-  return last;
-}
-
-function count(): Holdings {
-  const entries = (path: string) => Array.from(Deno.readDirSync(path)).length;
-  return {
-    descriptors: entries("/proc/self/fd"),
-    threads: entries("/proc/self/task"),
-    residentMib: Deno.memoryUsage().rss / 2 ** 20,
-  };
+function settled(): Promise<ResidentHoldings> {
+  return settledHoldings(() => ({ ...holdings(), residentMib: Deno.memoryUsage().rss / 2 ** 20 }), 10);
 }
 
 /** Whole numbers from 0 by a linear congruential generator (Numerical Recipes). */
@@ -144,7 +126,7 @@ function randomNumbers(seed: number): (below: number) => number {
 }
 
 async function main(operations: number, seed: number): Promise<CyclesReport> {
-  const built = NAMES.map(async (name) => [name, await examplePayload(name)] as const);
+  const built = NAMES.map(async (name) => [name, await buildExample(name)] as const);
   const payloads = new Map(await Promise.all(built)), random = randomNumbers(seed);
   await using guest = await WatchedGuest.start();
   await using patching = new LivePatching(guest.succession);
@@ -154,8 +136,8 @@ async function main(operations: number, seed: number): Promise<CyclesReport> {
     await cycles.back();
     return cycles;
   };
-  const warmUp = await cycle(Math.ceil(operations / 4)), before = await holdings();
-  const { done, refused, errors } = await cycle(operations), after = await holdings();
+  const warmUp = await cycle(Math.ceil(operations / 4)), before = await settled();
+  const { done, refused, errors } = await cycle(operations), after = await settled();
   await guest.end();
   return { before, after, done, refused, errors: [...warmUp.errors, ...errors] };
 }

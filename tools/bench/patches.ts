@@ -4,7 +4,8 @@ import type { Round } from "./c_program.ts";
 import { type Access, ExitGuest } from "./exit_guest.ts";
 import { alternate, benchmark, median, path, round, runProgram } from "./harness.ts";
 import type { CyclesReport } from "./patch_cycles.ts";
-import { examplePayload, load, PATIENT, WatchedGuest } from "./watched_guest.ts";
+import { buildExample } from "../../tests/payload/build_example.ts";
+import { load, PATIENT, WatchedGuest } from "./watched_guest.ts";
 import { type Machine, successionOf } from "../../src/machine/machine.ts";
 import { buildPayload } from "../../src/payload/build.ts";
 import { edit, replace } from "../../src/payload/definition.ts";
@@ -49,7 +50,7 @@ export const patches = benchmark({
 async function pausesMs(rounds: number): Promise<number[]> {
   await using guest = await WatchedGuest.start();
   await using patching = new LivePatching(guest.succession);
-  const { name } = await patching.upload(await examplePayload(EXAMPLE)), pauses: number[] = [];
+  const { name } = await patching.upload(await buildExample(EXAMPLE)), pauses: number[] = [];
   for (let at = 0; at < rounds; at++) {
     pauses.push((await patching.apply(name, PATIENT)).pausedMs);
     await guest.goesOn(3);

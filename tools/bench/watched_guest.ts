@@ -4,10 +4,7 @@ import { Socket } from "node:net";
 import { path } from "./harness.ts";
 import { pipe } from "../../src/linux/descriptor.ts";
 import { type Machine, startMachine, successionOf } from "../../src/machine/machine.ts";
-import { buildPayload } from "../../src/payload/build.ts";
-import { encodePayload } from "../../src/payload/format.ts";
 import type { LivePatching } from "../../src/payload/live_patching.ts";
-import { loadDefinition } from "../../src/payload/load_definition.ts";
 
 /** Its vCPUs: the first one writes lines, the others read as fast as they can. */
 export const VCPUS = 4;
@@ -82,12 +79,6 @@ export class WatchedGuest implements AsyncDisposable {
     this.#more.resolve();
     this.#more = Promise.withResolvers();
   }
-}
-
-/** A payload of examples/payloads, built. */
-export async function examplePayload(name: string): Promise<Uint8Array<ArrayBuffer>> {
-  const url = new URL(`file://${path(`examples/payloads/${name}.ts`)}`);
-  return await encodePayload(await buildPayload(await loadDefinition(url), url));
 }
 
 /** Applies a payload that nobody has uploaded. */
