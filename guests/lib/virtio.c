@@ -1,38 +1,12 @@
 #include "virtio.h"
 
-enum {
-  MAGIC = 0x000,
-  VERSION = 0x004,
-  DEVICE_ID = 0x008,
-  DEVICE_FEATURES = 0x010,
-  DEVICE_FEATURES_SEL = 0x014,
-  DRIVER_FEATURES = 0x020,
-  DRIVER_FEATURES_SEL = 0x024,
-  GUEST_PAGE_SIZE = 0x028,  // legacy
-  QUEUE_SEL = 0x030,
-  QUEUE_NUM_MAX = 0x034,
-  QUEUE_NUM = 0x038,
-  QUEUE_ALIGN = 0x03c,  // legacy
-  QUEUE_PFN = 0x040,    // legacy
-  QUEUE_READY = 0x044,
-  QUEUE_NOTIFY = 0x050,
-  INTERRUPT_STATUS = 0x060,
-  INTERRUPT_ACK = 0x064,
-  STATUS = 0x070,
-  QUEUE_DESC = 0x080,
-  QUEUE_DRIVER = 0x090,
-  QUEUE_DEVICE = 0x0a0,
-  CONFIG = 0x100,
+#include "virtio_registers.h"
 
+enum {
   VIRTIO_MAGIC = 0x74726976,
   LEGACY = 1,
   MODERN = 2,
   PAGE = 4096,
-  ACKNOWLEDGE = 1,
-  DRIVER = 2,
-  DRIVER_OK = 4,
-  FEATURES_OK = 8,
-
   NEXT = 1,
   WRITE = 2,
 };
