@@ -61,7 +61,7 @@ export class Xenstore implements View {
     return { root, owned: new Map([[0, names.length]]) };
   }
 
-  /** A tree beside the store's: one that was handed over, or a copy of what there is. */
+  /** A tree beside the store's, which goes its own way: one that was handed over, or with what there is. */
   treeOf(state: TreeState = this.tree.state): Tree {
     return new Tree(() => this.#stamp(), state);
   }
@@ -100,7 +100,7 @@ export class Xenstore implements View {
   }
 
   changed(path: string, exact: boolean, before?: StoreNode): void {
-    const now = this.tree.copy();
+    const now = this.treeOf();
     this.#announcements.push((cause) => {
       for (const watcher of [...this.#watchers]) {
         const watches = watcher.watches.filter((watch) => hears(watch, path, exact));

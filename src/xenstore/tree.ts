@@ -26,11 +26,6 @@ export class Tree {
     this.#owned = new Map(owned);
   }
 
-  /** A tree with the same nodes that goes its own way. */
-  copy(): Tree {
-    return new Tree(this.stamp, this.state);
-  }
-
   /** To be copied, or cloned, before the tree changes. */
   get state(): TreeState {
     return { root: this.#root, owned: this.#owned };
