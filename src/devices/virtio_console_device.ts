@@ -51,8 +51,7 @@ export class VirtioConsole implements VirtioDevice, PortDevice {
   readonly #controlBytes = new Uint8Array(this.#control.buffer);
   readonly #names: readonly Uint8Array[];
   readonly #message: Uint8Array<ArrayBuffer>;
-  /** The driver is ready, and has not been found to be wrong; it knows of several ports. */
-  #isLive = false;
+  /** The driver knows of several ports. */
   #hasPorts = false;
 
   /** @param size of the console's terminal, asked for again and again; undefined at first: it is none */
@@ -85,21 +84,19 @@ export class VirtioConsole implements VirtioDevice, PortDevice {
   }
 
   start(features: ReadonlySet<number>): void {
-    this.#isLive = true;
     this.#hasPorts = features.has(CONSOLE_FEATURE.MULTIPORT);
     if (!this.#hasPorts) {
       this.#ports[0].set(PORT_STATE.OPEN);
       return this.#ports[0].begin();
     }
     for (const port of this.#ports) {
-      if (this.#isLive) port.begin();
+      if (this.transport.isLive) port.begin();
       if (port.is(PORT_STATE.READY)) this.changed(port); // the model is another's successor, whose peers are gone
     }
     this.#listen();
   }
 
   notified(queue: number): void {
-    if (!this.#isLive) return;
     const port = this.#portOf(queue);
     if (port === undefined) {
       if (queue === QUEUE.CONTROL_TRANSMIT) this.#listen();
@@ -109,7 +106,6 @@ export class VirtioConsole implements VirtioDevice, PortDevice {
   }
 
   hasWork(queue: number): boolean {
-    if (!this.#isLive) return false;
     const port = this.#portOf(queue);
     if (port === undefined) return queue === QUEUE.CONTROL_TRANSMIT && this.transport.queues[queue].hasRequest;
     return queue === port.transmit && port.hasWork;
@@ -128,7 +124,7 @@ export class VirtioConsole implements VirtioDevice, PortDevice {
   }
 
   reset(): void {
-    this.#isLive = this.#hasPorts = false;
+    this.#hasPorts = false;
     for (const port of this.#ports) port.end();
   }
 
@@ -162,13 +158,13 @@ export class VirtioConsole implements VirtioDevice, PortDevice {
   /** Takes control messages of the driver's; what makes no sense says nothing. */
   #listen(): void {
     const queue = this.transport.queues[QUEUE.CONTROL_TRANSMIT], chain = this.#chain;
-    if (!this.#isLive || !this.#hasPorts) return;
-    while (this.#isLive && queue.take(chain)) {
+    if (!this.transport.isLive || !this.#hasPorts) return;
+    while (this.transport.isLive && queue.take(chain)) {
       const isWhole = this.bytes.read(chain, 0, this.#controlBytes, CONTROL.bytes);
       queue.give(chain.head, 0);
       if (isWhole) this.#hear();
     }
-    if (!this.#isLive) return;
+    if (!this.transport.isLive) return;
     if (queue.isBroken) return this.fail();
     this.transport.usedBuffer(queue);
     this.#tell();
@@ -197,7 +193,7 @@ export class VirtioConsole implements VirtioDevice, PortDevice {
 
   /** Says what is owed, as long as the driver has room for it. However often something is asked for, it is owed once. */
   #tell(): void {
-    if (!this.#isLive || !this.#hasPorts) return;
+    if (!this.transport.isLive || !this.#hasPorts) return;
     const queue = this.transport.queues[QUEUE.CONTROL_RECEIVE], chain = this.#chain;
     for (const port of this.#ports) {
       for (const what of OWED_BITS) {

@@ -21,7 +21,7 @@ export interface VirtioDevice {
   configure?(offset: number, size: number, value: number): void;
   /** The driver is ready. @param features all that both sides take */
   start(features: ReadonlySet<number>): void;
-  /** There may be something in a queue. */
+  /** There may be something in a queue. Like {@linkcode hasWork} only asked while the transport is live. */
   notified(queue: number): void;
   /**
    * Where KVM has that, notifications of a queue signal an eventfd, which stays the host's: the device hands it on, and is
